@@ -21,7 +21,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 RESERVED: Final = frozenset({"server", "scope", "timeoutMs", "all", "progress", "idempotent", "headers", "detach"})
 """Keys of MCP operations that are ours; every other key goes to the server unaltered (section 3)."""
 
-ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 ScopePart = Annotated[str, StringConstraints(max_length=256)]
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 Millis = Annotated[int, Field(gt=0, strict=True)]
