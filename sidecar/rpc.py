@@ -1,0 +1,448 @@
+"""The JSON-RPC 2.0 peer of the host: ids, order, deadlines, cancellation, exactly one answer a request.
+
+One reader feeds lines in order and never waits for a handler; one writer owns the pipe. A handler runs in two
+steps: its synchronous part takes effect before the next line is looked at, the coroutine it returns runs beside.
+The answer is written when the deadline or the cancel fires, not when the work has been unwound. Knows no MCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sidecar import errors, frames
+from sidecar.frames import ABSENT, Envelope, FrameError, Key
+from sidecar.stdio import LineWriter
+
+logger: Final = logging.getLogger(__name__)
+
+EMPTY: Final = b"{}"
+CANCEL: Final = "notifications/cancelled"
+
+Outcome = bytes | msgspec.Raw
+Work = Coroutine[Any, Any, Outcome]
+Handler = Callable[["Request"], "Work | Outcome"]
+
+
+class PeerError(Exception):
+    """The host answered a request of ours with an error."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        """Keep the members of the error object."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Request:
+    """One request of the host, from its line to its one answer.
+
+    The layers below write down how far it came: `phase` for the deadline's error, `delivered` for every error.
+    """
+
+    __slots__ = (
+        "address",
+        "answered",
+        "attempts",
+        "delivered",
+        "key",
+        "method",
+        "on_abandoned",
+        "on_answered",
+        "params",
+        "peer",
+        "phase",
+        "raw_id",
+        "task",
+        "timer",
+    )
+
+    def __init__(self, peer: Peer, key: Key, raw_id: bytes, method: str, params: bytes | msgspec.Raw) -> None:
+        """Note a request; nothing has been done for it yet."""
+        self.peer = peer
+        self.key = key
+        self.raw_id = raw_id
+        self.method = method
+        self.params = params
+        self.phase = "queue"
+        self.delivered = "no"
+        self.attempts: int | None = None
+        self.address: tuple[str, dict[str, str]] | None = None
+        self.answered = False
+        self.task: asyncio.Task[Outcome] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.on_abandoned: Callable[[asyncio.Task[Outcome]], None] | None = None
+        self.on_answered: Callable[[], None] | None = None
+
+    def arm(self, seconds: float) -> None:
+        """Set the whole deadline, counted from now; an earlier one is replaced."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.peer.loop.call_later(seconds, self._expired)
+
+    def remaining(self) -> float:
+        """Return the seconds that are left; 60 where no deadline is set."""
+        return 60.0 if self.timer is None else max(0.0, self.timer.when() - self.peer.loop.time())
+
+    def _expired(self) -> None:
+        if not self.peer.open:
+            self.abort(errors.NotReady("the sidecar is still starting: send the request again"))
+            return
+        late = self.phase in {"write", "wait"}
+        text = f"the deadline of {self.method} passed in phase {self.phase}"
+        self.abort(errors.DeadlineExceeded(text, phase=self.phase, delivered="maybe" if late else "no"))
+
+    def abort(self, error: errors.WireError) -> None:
+        """Answer with `error` now and unwind the work behind it; does nothing after the answer."""
+        if self.answered:
+            return
+        self.fail(error)
+        task = self.task
+        if task is not None and not task.done():
+            task.cancel()
+            if self.on_abandoned is not None:
+                self.on_abandoned(task)
+
+    def reply(self, result: Outcome) -> None:
+        """Write the one answer, its result as the bytes given."""
+        if self.answered:
+            return
+        peer = self.peer
+        body = frames.view(result)
+        size = len(body)
+        if size + len(self.raw_id) + _ANSWER_BYTES > peer.max_frame:
+            self.fail(
+                errors.ResultTooLarge(
+                    f"the answer to {self.method} is longer than maxFrameBytes",
+                    delivered="no" if self.phase == "queue" else "yes",
+                    bytes=size + len(self.raw_id) + _ANSWER_BYTES,
+                    limit=peer.max_frame,
+                )
+            )
+            return
+        self._finish()
+        peer.send_parts(b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"result":', body, b"}\n")
+
+    def fail(self, error: errors.WireError) -> None:
+        """Write the one answer, an error."""
+        if self.answered:
+            return
+        if isinstance(error, errors.SidecarError):
+            if self.address is not None:
+                error.at(*self.address)
+            if self.attempts is not None and error.attempts is None:
+                error.attempts = self.attempts
+        self._finish()
+        body = msgspec.json.encode(error.to_wire())
+        self.peer.send_parts(b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"error":', body, b"}\n")
+
+    def _finish(self) -> None:
+        self.answered = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self.peer.forget(self)
+        if self.on_answered is not None:
+            self.on_answered()
+
+
+_ANSWER_BYTES: Final = len(b'{"jsonrpc":"2.0","id":,"result":}')
+
+
+class _GateParams(msgspec.Struct):
+    timeoutMs: msgspec.Raw = msgspec.Raw()  # noqa: N815 - the wire's name
+
+
+class _CancelParams(msgspec.Struct):
+    requestId: msgspec.Raw  # noqa: N815 - the wire's name
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+    data: Any = None
+
+
+class Peer:
+    """The host's counterpart. `handlers` serve its requests; those in `early` are served before the gate opens."""
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        handlers: Mapping[str, Handler],
+        *,
+        early: frozenset[str],
+        max_frame: int,
+        gate_seconds: float = 60.0,
+    ) -> None:
+        """Serve `handlers` over `writer`; frames over `max_frame` bytes are refused both ways."""
+        self.loop = asyncio.get_running_loop()
+        self.max_frame = max_frame
+        self.open = False
+        self.refuse: Callable[[Request], errors.WireError | None] | None = None
+        """Asked before each request is served; an error it returns is the answer."""
+        self.seen_request = False
+        self.in_flight: dict[Key, Request] = {}
+        self._writer = writer
+        self._handlers = handlers
+        self._early = early
+        self._gate_seconds = gate_seconds
+        self._waiting: deque[Request] = deque()
+        self._pending: dict[int, asyncio.Future[bytes]] = {}
+        self._last_id = 0
+        self._idle: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+
+    # -- lines in ---------------------------------------------------------------------------------------------
+
+    def line(self, line: bytes) -> None:
+        """Take one line of the host."""
+        if not line.strip():
+            return
+        try:
+            envelope = frames.decode(line)
+            self._take(envelope)
+        except FrameError as fault:
+            self._fault(fault)
+
+    def too_long(self, head: bytes, size: int) -> None:
+        """Answer a line over the frame limit, which was skipped to its newline."""
+        fault = FrameError(f"invalid request: a line of at least {size} bytes is over maxFrameBytes")
+        fault.raw_id = frames.find_id(head)
+        self._fault(fault, limit=self.max_frame)
+
+    def _fault(self, fault: FrameError, limit: int | None = None) -> None:
+        data: dict[str, Any] = {}
+        if fault.raw_id is not None:
+            data["id"] = msgspec.Raw(fault.raw_id)
+        if limit is not None:
+            data["limit"] = limit
+        code = errors.PARSE_ERROR if fault.parse else errors.INVALID_REQUEST
+        body: dict[str, Any] = {"code": code, "message": fault.message}
+        if data:
+            body["data"] = data
+        self.send_parts(b'{"jsonrpc":"2.0","id":null,"error":', msgspec.json.encode(body), b"}\n")
+
+    def _take(self, envelope: Envelope) -> None:
+        raw_id = bytes(envelope.id)
+        if bytes(envelope.jsonrpc) != b'"2.0"' and not _is_version(envelope.jsonrpc):
+            raise FrameError('invalid request: "jsonrpc" must be "2.0"', raw_id=_readable(raw_id))
+        if envelope.method is not ABSENT:
+            raw_method = bytes(envelope.method)
+            if raw_method[:1] != b'"':
+                raise FrameError("invalid request: the method is not a string", raw_id=_readable(raw_id))
+            method: str = msgspec.json.decode(raw_method)
+            if envelope.id is not ABSENT:
+                self._request(frames.key_of(raw_id), raw_id, method, envelope.params)
+            else:
+                self._notification(method, envelope.params)
+        elif envelope.id is not ABSENT and (envelope.result is ABSENT) != (envelope.error is ABSENT):
+            self._answer(raw_id, envelope)
+        else:
+            raise FrameError("invalid request: neither a request nor an answer", raw_id=_readable(raw_id))
+
+    def _request(self, key: Key, raw_id: bytes, method: str, params: msgspec.Raw) -> None:
+        if key in self.in_flight:
+            raise FrameError("invalid request: this id is already in flight", raw_id=raw_id)
+        raw = EMPTY if params is ABSENT else params
+        request = Request(self, key, raw_id, method, raw)
+        self.in_flight[key] = request
+        if memoryview(raw)[:1] != b"{":
+            request.fail(errors.InvalidParams("params must be an object", path=""))
+        elif method in self._early:
+            self._serve(request)
+        elif self.open:
+            self.seen_request = True
+            self._serve(request)
+        else:
+            self.seen_request = True
+            request.arm(_gate_timeout(raw, self._gate_seconds))
+            self._waiting.append(request)
+
+    def _serve(self, request: Request) -> None:
+        if self.refuse is not None and (refusal := self.refuse(request)) is not None:
+            request.fail(refusal)
+            return
+        handler = self._handlers.get(request.method)
+        if handler is None:
+            request.fail(errors.MethodNotFound(f"unknown method {request.method[:100]!r}"))
+            return
+        try:
+            work = handler(request)
+        except errors.WireError as error:
+            request.fail(error)
+        except Exception:
+            request.fail(self._internal(request))
+        else:
+            if isinstance(work, bytes | msgspec.Raw):
+                request.reply(work)
+            else:
+                task = self.loop.create_task(self._run(request, work))
+                self._tasks.add(task)
+                request.task = task
+
+    async def _run(self, request: Request, work: Work) -> Outcome:
+        try:
+            outcome = await work
+            request.reply(outcome)
+        except errors.WireError as error:
+            request.fail(error)
+        except asyncio.CancelledError:
+            # Whoever cancels answers first; a request cancelled by nobody we know is still answered.
+            request.fail(errors.Internal("the work was cancelled"))
+        except Exception:
+            request.fail(self._internal(request))
+        else:
+            return outcome
+        finally:
+            task = request.task
+            if task is not None:
+                self._tasks.discard(task)
+        return EMPTY
+
+    def _internal(self, request: Request) -> errors.WireError:
+        corr = errors.new_corr()
+        logger.exception("%s failed inside the sidecar", request.method, extra={"corr": corr})
+        return errors.Internal("internal error of the sidecar; its log has the details", corr=corr)
+
+    def open_gate(self) -> None:
+        """Serve the lines that waited for the models, in order, and from now on every line at once."""
+        self.open = True
+        while self._waiting:
+            request = self._waiting.popleft()
+            if not request.answered:
+                if request.timer is not None:
+                    left = request.remaining()
+                    request.arm(left)
+                self._serve(request)
+
+    def _notification(self, method: str, params: msgspec.Raw) -> None:
+        if method != CANCEL:
+            logger.debug("ignored notification %s", method[:100])
+            return
+        try:
+            key = frames.key_of(msgspec.json.decode(params, type=_CancelParams).requestId)
+        except (msgspec.DecodeError, FrameError):
+            logger.debug("ignored a cancel without a usable requestId")
+            return
+        request = self.in_flight.get(key)
+        if request is not None and request.method not in _NEVER_CANCELLED:
+            request.abort(errors.Cancelled(f"{request.method} was cancelled by the host", delivered=request.delivered))
+
+    # -- answers ----------------------------------------------------------------------------------------------
+
+    def forget(self, request: Request) -> None:
+        """Drop an answered request from the table."""
+        self.in_flight.pop(request.key, None)
+        if not self.in_flight:
+            for waiter in self._idle:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._idle.clear()
+
+    async def idle(self) -> None:
+        """Return when no request is in flight."""
+        if self.in_flight:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._idle.append(waiter)
+            await waiter
+
+    def abort_all(self, make: Callable[[Request], errors.WireError], but: Request | None = None) -> None:
+        """Answer every request in flight, except `but`, with the error that `make` gives."""
+        for request in list(self.in_flight.values()):
+            if request is not but:
+                request.abort(make(request))
+
+    # -- our own requests -------------------------------------------------------------------------------------
+
+    async def call(self, method: str, params: bytes) -> bytes:
+        """Send a request to the host and return the bytes of its result.
+
+        Raises PeerError for the host's error; cancelling the caller sends `notifications/cancelled`.
+        """
+        self._last_id += 1
+        key = self._last_id
+        waiter: asyncio.Future[bytes] = self.loop.create_future()
+        self._pending[key] = waiter
+        head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (key, frames.quote(method))
+        if len(head) + len(params) + 1 > self.max_frame:
+            del self._pending[key]
+            raise PeerError(errors.INVALID_REQUEST, "longer than maxFrameBytes", {"limit": self.max_frame})
+        self.send_parts(head, params, b"}\n")
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if key in self._pending:
+                self.notify(CANCEL, b'{"requestId":%d}' % key)
+            raise
+        finally:
+            self._pending.pop(key, None)
+
+    def notify(self, method: str, params: bytes) -> None:
+        """Send a notification to the host."""
+        self.send_parts(b'{"jsonrpc":"2.0","method":' + frames.quote(method) + b',"params":', params, b"}\n")
+
+    def no_more_answers(self) -> None:
+        """Fail every request of ours that the host has not answered: its end of the pipe is closed."""
+        for waiter in self._pending.values():
+            if not waiter.done():
+                waiter.set_exception(PeerError(errors.INTERNAL_ERROR, "the host closed the wire"))
+
+    def _answer(self, raw_id: bytes, envelope: Envelope) -> None:
+        error = None
+        if envelope.error is not ABSENT:
+            try:
+                error = msgspec.json.decode(envelope.error, type=_ErrorBody)
+            except msgspec.DecodeError:
+                error = _ErrorBody(errors.INTERNAL_ERROR, "the host sent a malformed error")
+        if raw_id == b"null":
+            # A fault of a frame of ours: the request whose id it names will get no other answer.
+            named = error.data.get("id") if error is not None and isinstance(error.data, dict) else None
+            waiter = self._pending.get(named) if isinstance(named, int) else None
+        else:
+            key = frames.key_of(raw_id)
+            waiter = self._pending.get(key) if isinstance(key, int) else None
+        if waiter is None or waiter.done():
+            logger.debug("ignored an answer to no request of ours")
+        elif error is not None:
+            waiter.set_exception(PeerError(error.code, error.message, error.data))
+        else:
+            waiter.set_result(bytes(envelope.result))
+
+    def send_parts(self, *parts: bytes | memoryview) -> None:
+        """Write one frame, given in parts; small ones are joined, large ones never copied."""
+        if sum(map(len, parts)) < _JOIN_BYTES:
+            self._writer.write(b"".join(parts))
+        else:
+            self._writer.write(*parts)
+
+
+_JOIN_BYTES: Final = 1 << 16
+_NEVER_CANCELLED: Final = frozenset({"initialize", "shutdown"})
+
+
+def _is_version(raw: msgspec.Raw) -> bool:
+    raw_bytes = bytes(raw)
+    return raw_bytes[:1] == b'"' and msgspec.json.decode(raw_bytes) == "2.0"
+
+
+def _readable(raw_id: bytes) -> bytes | None:
+    """Return an id that may be repeated in `data.id`, or None."""
+    try:
+        frames.key_of(raw_id)
+    except FrameError as fault:
+        return fault.raw_id
+    return raw_id
+
+
+def _gate_timeout(params: bytes | msgspec.Raw, default: float) -> float:
+    try:
+        value = int(bytes(msgspec.json.decode(params, type=_GateParams).timeoutMs))
+    except (msgspec.DecodeError, ValueError):
+        return default  # its own handler will find the fault
+    return value / 1000 if value > 0 else default
