@@ -1,0 +1,3 @@
+module github.com/mcp-sidecar/mcp-sidecar/go-client
+
+go 1.24
