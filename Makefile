@@ -1,0 +1,58 @@
+# Every target sets the checkout up first; the second time that costs a fraction of a second.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PYTEST_ARGS ?=
+GO_FLOOR := go1.24.11
+# The Go tests and the demo start this program.
+export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
+
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo check
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install everything: .venv, node_modules, compiled bytecode
+	@scripts/setup.sh
+
+lock: ## Pin all packages anew (LOCK_ARGS=--upgrade for newer ones)
+	@scripts/lock.sh $(LOCK_ARGS)
+
+gen: setup ## Render the contract to OpenRPC and Go
+	@$(BIN)/python proto/generate.py
+
+fmt: setup ## Format Python and Go
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@gofmt -w go-client
+
+lint: setup ## Contract drift, ruff, mypy, gofmt, go vet
+	$(BIN)/python proto/generate.py --check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@files="$$(gofmt -l go-client)"; if [ -n "$$files" ]; then echo "gofmt: run make fmt:" $$files >&2; exit 1; fi
+	cd go-client && go vet ./...
+
+test-go: setup
+	cd go-client && go build ./... && go test -race -count=1 ./...
+	cd go-client && export GOTOOLCHAIN=$(GO_FLOOR) && go build ./... && go vet ./... && go test -count=1 ./...
+
+test-python: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test: setup ## All tests of both languages; Go also with its oldest supported version
+	@$(MAKE) --no-print-directory test-go
+	@$(MAKE) --no-print-directory test-python
+
+e2e: setup ## Only the tests against servers that others wrote
+	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+demo: setup ## Start the sidecar from a small Go program and use five real servers
+	@cd go-client && go run ./examples/demo
+
+check: setup ## What CI runs: lint and all tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
