@@ -1,0 +1,1 @@
+"""The contract in proto/, played against the real process."""

@@ -1,0 +1,87 @@
+"""Plays the host's half of a transcript against a running sidecar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from .exact import loads
+from .process import PATIENCE, ROOT, Sidecar
+from .transcript import Matcher, MismatchError, Step, Transcript, pattern_of, raw_line
+
+
+class Player:
+    """One conversation with one sidecar; `mark` is an argument by which the tests find left-over servers."""
+
+    def __init__(self, transcript: Transcript, sidecar: Sidecar, mark: str) -> None:
+        """Prepare to play."""
+        self._transcript = transcript
+        self._sidecar = sidecar
+        self._mark = mark
+        self._matcher = Matcher()
+        self._unsent = b""
+
+    def play(self) -> None:
+        """Play all steps. Raises MismatchError at the line where the sidecar says something else."""
+        for step in self._transcript.steps:
+            if step.kind in {"send", "raw"}:
+                self._unsent += self._bytes(step)
+                continue
+            self._flush()
+            if step.kind == "receive":
+                self._receive(step)
+            elif step.kind == "eof":
+                self._sidecar.end()
+            else:
+                self._exit(step)
+
+    def _bytes(self, step: Step) -> bytes:
+        text = step.texts[0]
+        if step.kind == "raw":
+            return raw_line(text)
+        return text.replace('"{{server:scripted}}"', json.dumps(self._scripted())).encode() + b"\n"
+
+    def _scripted(self) -> dict[str, Any]:
+        arguments = ["-m", "tests.contract.server", self._mark]
+        return {"type": "stdio", "command": sys.executable, "args": arguments, "cwd": str(ROOT)}
+
+    def _flush(self) -> None:
+        if self._unsent:
+            self._sidecar.send(self._unsent)
+            self._unsent = b""
+
+    def _next(self, number: int) -> tuple[bytes, Any]:
+        while True:
+            line = self._sidecar.line()
+            if line is None:
+                raise MismatchError(f"line {number}: the output ended; stderr: {self._sidecar.log()}")
+            if not line.endswith(b"\n"):
+                raise MismatchError(f"line {number}: the output ended within {line!r}")
+            message = loads(line)
+            if message.get("method") not in self._transcript.ignored or "id" in message:
+                return line, message
+
+    def _receive(self, step: Step) -> None:
+        patterns = [pattern_of(text) for text in step.texts]
+        while patterns:
+            line, message = self._next(step.number)
+            why = []
+            for index, pattern in enumerate(patterns):
+                try:
+                    self._matcher.match(pattern, message)
+                except MismatchError as mismatch:
+                    why.append(str(mismatch))
+                else:
+                    del patterns[index]
+                    break
+            else:
+                raise MismatchError(f"line {step.number}: {'; '.join(why)}\n  in {line.decode(errors='replace')}")
+
+    def _exit(self, step: Step) -> None:
+        rest = self._sidecar.lines_until_exit(PATIENCE)
+        rest = [line for line in rest if loads(line).get("method") not in self._transcript.ignored]
+        if rest:
+            raise MismatchError(f"line {step.number}: more came: {rest!r}")
+        if self._sidecar.code() != int(step.texts[0]):
+            raise MismatchError(f"line {step.number}: exit {self._sidecar.code()}; stderr: {self._sidecar.log()}")
