@@ -29,6 +29,11 @@ _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
 _TOKEN: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([\[{])|([\]}])|([^"\[\]{}]+)', re.DOTALL)
 _ID_VALUE: Final = re.compile(rb'\s*:\s*(-?[0-9]{1,17}(?=[\s,}])|"(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){0,256}")')
 
+_BREAK: Final = re.compile(rb"[\r\n]")
+_TAIL_ID: Final = re.compile(
+    rb'[,}\]"\s]\s*"id"\s*:\s*(-?[0-9]{1,17}|"[^"\\]{0,256}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'
+)
+
 Key = int | str
 """An id of JSON-RPC."""
 
@@ -194,6 +199,46 @@ def view(raw: bytes | msgspec.Raw) -> bytes | memoryview:
         return raw
     seen = memoryview(raw)
     return seen if len(seen) > _COPY_BYTES else bytes(seen)
+
+
+def has_breaks(raw: msgspec.Raw) -> bool:
+    """Tell whether a line break stands in `raw`, without copying it."""
+    return _BREAK.search(memoryview(raw)) is not None
+
+
+def text_of(raw: msgspec.Raw) -> str | None:
+    """Return a JSON string decoded; None for anything else."""
+    if memoryview(raw)[:1] != b'"':
+        return None
+    text: str = msgspec.json.decode(raw)
+    return text
+
+
+def is_integer(raw: bytes) -> bool:
+    """Tell whether JSON text is spelled as an integer."""
+    return _INTEGER.match(raw) is not None
+
+
+def member(raw: msgspec.Raw, name: str) -> msgspec.Raw | None:
+    """Return one member of a JSON object; None where it is not there or `raw` is no object."""
+    try:
+        return members(raw).get(name)
+    except msgspec.DecodeError:
+        return None
+
+
+def key_or_none(raw_id: bytes) -> Key | None:
+    """Return the id as a key of a table; None for an id that section 1 refuses."""
+    try:
+        return key_of(raw_id)
+    except FrameError:
+        return None
+
+
+def find_id_in_tail(tail: bytes) -> bytes | None:
+    """Return the id of a cut message if it stands among the last members of its end."""
+    found = _TAIL_ID.search(tail)
+    return found[1] if found else None
 
 
 def quote(text: str) -> bytes:

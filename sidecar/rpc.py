@@ -210,7 +210,7 @@ class Peer:
         except FrameError as fault:
             self._fault(fault)
 
-    def too_long(self, head: bytes, size: int) -> None:
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:  # noqa: ARG002 - section 1 looks at the head alone
         """Answer a line over the frame limit, which was skipped to its newline."""
         fault = FrameError(f"invalid request: a line of at least {size} bytes is over maxFrameBytes")
         fault.raw_id = frames.find_id(head)

@@ -47,8 +47,8 @@ class LineSink(Protocol):
     def line(self, line: bytes) -> None:
         """Take one line, without its line break."""
 
-    def too_long(self, head: bytes, size: int) -> None:
-        """Take the first 4 kB of a line over the cap and the bytes of it that were seen."""
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
+        """Take the first and last 4 kB of a line over the cap, and how many bytes it had."""
 
     def end(self, error: OSError | None) -> None:
         """Note that no more lines come."""
@@ -65,6 +65,7 @@ class LineSplitter:
         self._parts: list[bytes] = []
         self._size = 0
         self._skipping: bytes | None = None
+        self._tail = b""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -82,10 +83,12 @@ class LineSplitter:
     def _keep(self, part: bytes) -> None:
         self._size += len(part)
         if self._skipping is not None:
+            self._tail = (self._tail + part)[-self._head :]
             return
         self._parts.append(part)
         if self._size > self.limit + 1:  # one more may be the `\r` of the line break
-            self._skipping = b"".join(self._parts)[: self._head]
+            whole = b"".join(self._parts)
+            self._skipping, self._tail = whole[: self._head], whole[-self._head :]
             self._parts.clear()
 
     def _finish(self, part: bytes) -> None:
@@ -94,9 +97,9 @@ class LineSplitter:
         else:
             self._keep(part)
             if self._skipping is not None:
-                head, size = self._skipping, self._size
-                self._skipping, self._size = None, 0
-                self._sink.too_long(head, size)
+                head, tail, size = self._skipping, self._tail, self._size
+                self._skipping, self._tail, self._size = None, b"", 0
+                self._sink.too_long(head, tail, size)
                 return
             line = b"".join(self._parts)
             self._parts.clear()
@@ -104,7 +107,7 @@ class LineSplitter:
         if line.endswith(b"\r"):
             line = line[:-1]
         if len(line) > self.limit:
-            self._sink.too_long(line[: self._head], len(line))
+            self._sink.too_long(line[: self._head], line[-self._head :], len(line))
         else:
             self._sink.line(line)
 

@@ -1,0 +1,420 @@
+"""One JSON-RPC channel to an MCP server: ids, what is in flight, and the payload path that never decodes a result.
+
+A channel is the `Dispatcher` that the MCP SDK's `ClientSession` is built on (its public seam): the engine negotiates
+the era and speaks the handshake through it, while the host's calls go straight through `request` as bytes.
+Subclasses carry messages: stdio, Streamable HTTP, SSE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from sidecar import errors, frames
+from sidecar.frames import ABSENT, Envelope, FrameError
+
+logger: Final = logging.getLogger(__name__)
+
+UNCANCELLABLE: Final = frozenset({"initialize", "server/discover"})
+"""Requests that MCP forbids to cancel."""
+METHOD_NOT_FOUND: Final = -32601
+_PROBE: Final = "server/discover"
+_BAD_LOG_SECONDS: Final = 1.0
+_ANSWERING_MAX: Final = 256
+_TIMED_OUT: Final = -32001
+
+Payload = bytes | memoryview
+OnProgress = Callable[[msgspec.Raw], None]
+
+
+class Track(Protocol):
+    """How far a call came; the host's request or a stand-in."""
+
+    phase: str
+    delivered: str
+
+
+class Steps:
+    """A `Track` for requests that no host waits for."""
+
+    def __init__(self) -> None:
+        """Start before the first byte."""
+        self.phase = "connect"
+        self.delivered = "no"
+
+
+class ServerAnswer(Exception):  # noqa: N818 - it is the error answer that a server gets, not a failure of ours
+    """Raised by an upcall to answer a server's request with a JSON-RPC error."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        """Keep the members of the error object."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Upcalls(Protocol):
+    """What a channel tells the connection above it."""
+
+    def server_request(self, method: str, params: msgspec.Raw, call: Call | None) -> Awaitable[bytes]:
+        """Answer a request of the server; `call` is the host's call it provably belongs to."""
+
+    def server_notification(self, method: str, params: msgspec.Raw, call: Call | None) -> None:
+        """Take a notification of the server."""
+
+    def lost(self, error: errors.SidecarError) -> None:
+        """Note that the channel has ended by itself."""
+
+
+class Call:
+    """One request in flight to the server."""
+
+    __slots__ = ("future", "id", "method", "on_progress", "track")
+
+    def __init__(self, number: int, method: str, track: Track, on_progress: OnProgress | None) -> None:
+        """Enter a request that nothing has been written of."""
+        self.id = number
+        self.method = method
+        self.track = track
+        self.on_progress = on_progress
+        self.future: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
+
+    def succeed(self, result: Payload) -> None:
+        """Hand over the result."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand over the failure."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # whoever waited may have left: that is no unhandled error
+
+
+class Channel:
+    """Base of the three transports."""
+
+    modern = False
+
+    def __init__(self, max_result: int, label: Mapping[str, Any]) -> None:
+        """Refuse messages over `max_result` bytes; `label` goes into log lines."""
+        self.max_result = max_result
+        self.label = dict(label)
+        self.pending: dict[int, Call] = {}
+        self.upcalls: Upcalls | None = None
+        self.error: errors.SidecarError | None = None
+        self.handshake: dict[str, Any] | None = None
+        """The decoded result of `initialize` or `server/discover`, as it came."""
+        self.bad_messages = 0
+        self.closed = asyncio.Event()
+        self._last_id = 0
+        self._last_bad_log = float("-inf")
+        self._answering: dict[frames.Key, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # -- for the connection -----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Make the transport ready to send. Raises a SidecarError."""
+
+    async def aclose(self) -> None:
+        """End the transport politely; bounded in time, never raises."""
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the one question there is
+        """Stop or go on reading from the server: the host reads too slowly."""
+
+    async def request(
+        self,
+        method: str,
+        params: Payload,
+        track: Track,
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None,
+    ) -> Payload:
+        """Send a request, its params as JSON bytes, and return the bytes of its result.
+
+        `on_progress` is given the progress token and returns the params that carry it and the receiver. Raises
+        RemoteError for the server's own error and other SidecarErrors for everything that broke on the way, each
+        with `delivered`. Cancelling the caller tells the server.
+        """
+        if self.error is not None:
+            raise copy_error(self.error, "no")
+        self._last_id += 1
+        call = Call(self._last_id, method, track, None)
+        if on_progress is not None:
+            params, call.on_progress = on_progress(call.id)
+        self.pending[call.id] = call
+        head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (call.id, frames.quote(method))
+        try:
+            return await self._perform(call, b"".join((head, params, b"}")), headers)
+        except asyncio.CancelledError:
+            if method not in UNCANCELLABLE and call.id in self.pending:
+                self._abandon(call)
+            raise
+        finally:
+            self.pending.pop(call.id, None)
+
+    def notify_raw(self, method: str, params: Payload) -> None:
+        """Send a notification, its params as JSON bytes; nobody waits for it."""
+        self._send_soon(b"".join((b'{"jsonrpc":"2.0","method":', frames.quote(method), b',"params":', params, b"}")))
+
+    # -- for the transports -----------------------------------------------------------------------------------
+
+    async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
+        raise NotImplementedError
+
+    def _send_soon(self, message: bytes) -> None:
+        raise NotImplementedError
+
+    def _abandon(self, call: Call) -> None:
+        """Tell the server that nobody waits for `call` any more."""
+        if call.track.delivered != "no":
+            self.notify_raw("notifications/cancelled", b'{"requestId":%d,"reason":"cancelled by the host"}' % call.id)
+
+    def receive(self, text: bytes, own: Call | None = None) -> None:
+        """Take one message. `own` is the call on whose own response it came: the answer must be to that one."""
+        try:
+            envelope = frames.decode(text)
+            if bytes(envelope.jsonrpc) != b'"2.0"':
+                raise FrameError('"jsonrpc" is not "2.0"', raw_id=bytes(envelope.id) or None)
+            self._take(envelope, own)
+        except FrameError as fault:
+            self._bad(fault.message, fault.raw_id, own)
+
+    def _take(self, envelope: Envelope, own: Call | None) -> None:
+        if envelope.method is not ABSENT:
+            method = frames.text_of(envelope.method)
+            if method is None:
+                raise FrameError("the method is not a string")
+            if envelope.id is not ABSENT:
+                self._serve(method, envelope, own)
+            else:
+                self._notified(method, envelope.params, own)
+            return
+        if envelope.id is ABSENT or (envelope.result is ABSENT) == (envelope.error is ABSENT):
+            raise FrameError("neither a request nor an answer", raw_id=bytes(envelope.id) or None)
+        call = self._call_of(bytes(envelope.id))
+        if own is not None and call is not own:
+            # A foreign id on this response is a forgery or a mix-up: only the call it came for pays.
+            own.fail(bad_peer("the answer carries another request's id", "maybe"))
+            return
+        if call is None:
+            self._count_bad("an answer to no request in flight")
+            return
+        if envelope.result is not ABSENT:
+            if memoryview(envelope.result)[:1] != b"{":
+                call.fail(bad_peer("the result is not an object", "yes"))
+                return
+            call.succeed(_flat(envelope.result))
+        else:
+            call.fail(remote_error(envelope.error))
+
+    def _call_of(self, raw_id: bytes) -> Call | None:
+        try:
+            key = frames.key_of(raw_id)
+        except FrameError:
+            return None
+        if isinstance(key, str):  # some servers echo 7 as "7"
+            key = int(key) if key.isascii() and key.isdigit() and len(key) < len(str(2**53)) else -1
+        return self.pending.get(key)
+
+    def _bad(self, reason: str, raw_id: bytes | None, own: Call | None) -> None:
+        self._count_bad(reason)
+        call = own
+        delivered = "yes"
+        if call is None and raw_id is not None:
+            call = self._call_of(raw_id)
+        if call is not None:
+            call.fail(bad_peer(reason, delivered))
+
+    def too_large(self, size: int, call: Call | None) -> None:
+        """Note a message over the limit; its call, or the only one in flight, fails."""
+        if call is None and len(self.pending) == 1:
+            call = next(iter(self.pending.values()))
+        if call is None:
+            self._count_bad(f"a message of {size} bytes is over maxResultBytes, and its id was not found")
+        else:
+            call.fail(result_too_large(size, self.max_result))
+
+    def _count_bad(self, reason: str) -> None:
+        self.bad_messages += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._last_bad_log >= _BAD_LOG_SECONDS:
+            self._last_bad_log = now
+            logger.warning("bad message from the server (%d so far): %s", self.bad_messages, reason, extra=self.label)
+
+    def _notified(self, method: str, params: msgspec.Raw, own: Call | None) -> None:
+        raw = _EMPTY if params is ABSENT else params
+        if method == "notifications/progress":
+            token = frames.member(raw, "progressToken")
+            call = self._call_of(bytes(token)) if token is not None else None
+            if call is not None and call.on_progress is not None:
+                call.on_progress(raw)
+            return
+        if method == "notifications/cancelled":
+            named = frames.member(raw, "requestId")
+            task = self._answering.get(frames.key_or_none(bytes(named))) if named is not None else None
+            if task is not None:
+                task.cancel()
+            return
+        if self.upcalls is not None:
+            self.upcalls.server_notification(method, raw, own)
+
+    def _serve(self, method: str, envelope: Envelope, own: Call | None) -> None:
+        raw_id = bytes(envelope.id)
+        key = frames.key_of(raw_id)
+        if method == "ping":
+            self._answer(raw_id, b'"result":{}')
+        elif len(self._answering) >= _ANSWERING_MAX or key in self._answering:
+            self._answer(raw_id, b'"error":{"code":-32603,"message":"too many requests at once"}')
+        else:
+            params = _EMPTY if envelope.params is ABSENT else envelope.params
+            task = asyncio.get_running_loop().create_task(self._serve_slow(key, raw_id, method, params, own))
+            self._answering[key] = task
+
+    async def _serve_slow(
+        self, key: frames.Key, raw_id: bytes, method: str, params: msgspec.Raw, own: Call | None
+    ) -> None:
+        try:
+            if self.upcalls is None:
+                raise ServerAnswer(METHOD_NOT_FOUND, "Method not found")
+            result = await self.upcalls.server_request(method, params, own)
+            self._answer(raw_id, b'"result":' + result)
+        except ServerAnswer as refusal:
+            body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+            if refusal.data is not None:
+                body["data"] = refusal.data
+            self._answer(raw_id, b'"error":' + msgspec.json.encode(body))
+        except Exception:
+            logger.exception("answering %s of a server failed", method[:100], extra=self.label)
+            self._answer(raw_id, b'"error":{"code":-32603,"message":"Internal error"}')
+        finally:
+            self._answering.pop(key, None)
+
+    def _answer(self, raw_id: bytes, body: bytes) -> None:
+        self._send_soon(b'{"jsonrpc":"2.0","id":' + raw_id + b"," + body + b"}")
+
+    def fail(self, error: errors.SidecarError) -> None:
+        """End the channel: everything in flight fails with this error and its own `delivered`."""
+        if self.error is not None:
+            return
+        self.error = error
+        for call in list(self.pending.values()):
+            call.fail(copy_error(error, call.track.delivered))
+        for task in list(self._answering.values()):
+            task.cancel()
+        self.closed.set()
+        if self.upcalls is not None:
+            self.upcalls.lost(error)
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
+        """Run a coroutine beside, held until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    # -- the SDK's Dispatcher ---------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        on_request: Any,  # noqa: ARG002 - servers' requests go to the upcalls as bytes
+        on_notify: Any,  # noqa: ARG002
+        on_notify_intercept: Any = None,  # noqa: ARG002
+        *,
+        task_status: Any = None,
+    ) -> None:
+        """Stand by until the channel ends; messages are taken where they arrive."""
+        if task_status is not None:
+            task_status.started()
+        await self.closed.wait()
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Send a request of the engine and return its decoded result.
+
+        Raises MCPError for what the era negotiation may take for an answer, and SidecarErrors for the rest.
+        """
+        from mcp.shared.exceptions import MCPError  # noqa: PLC0415 - only a loaded engine comes here
+
+        opts = opts or {}
+        body = msgspec.json.encode(dict(params or {}))
+        try:
+            async with asyncio.timeout(opts.get("timeout")):
+                raw = await self.request(method, body, Steps(), headers=opts.get("headers"))
+        except TimeoutError:
+            raise MCPError(code=_TIMED_OUT, message=f"no answer to {method}") from None
+        except errors.RemoteError as error:
+            remote = msgspec.json.decode(msgspec.json.encode(error.extra["remote"]))
+            raise MCPError(code=remote["code"], message=remote["message"], data=remote.get("data")) from None
+        except (errors.HTTPStatus, errors.Unavailable, errors.BadPeerMessage) as error:
+            if method != _PROBE:
+                raise
+            # An older server may answer the probe with any status: that is no outage but an era.
+            raise MCPError(code=METHOD_NOT_FOUND, message=error.message) from error
+        result: dict[str, Any] = msgspec.json.decode(raw)
+        if method in UNCANCELLABLE:
+            self.handshake = result
+        return result
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send a notification of the engine."""
+        del opts
+        self.notify_raw(method, msgspec.json.encode(dict(params or {})))
+
+
+_EMPTY: Final = msgspec.Raw(b"{}")
+
+
+def _flat(raw: msgspec.Raw) -> Payload:
+    seen = frames.view(raw)
+    if isinstance(seen, bytes):
+        return frames.one_line(seen)
+    return frames.one_line(bytes(seen)) if frames.has_breaks(raw) else seen
+
+
+def copy_error(error: errors.SidecarError, delivered: str) -> errors.SidecarError:
+    """Return the same failure for another call."""
+    twin = type(error)(error.message, delivered=delivered, retry_after_ms=error.retry_after_ms, **error.extra)
+    twin.corr = error.corr
+    return twin
+
+
+def bad_peer(reason: str, delivered: str) -> errors.BadPeerMessage:
+    """Return the 1502 for a message that broke the protocol."""
+    return errors.BadPeerMessage(f"bad message from the server: {reason}", reason=reason, delivered=delivered)
+
+
+def result_too_large(size: int, limit: int) -> errors.ResultTooLarge:
+    """Return the 1006 for a message over `maxResultBytes`."""
+    text = f"the result is over maxResultBytes ({limit}); raise limits.maxResultBytes of the server if it is wanted"
+    return errors.ResultTooLarge(text, delivered="yes", bytes=size, limit=limit)
+
+
+def remote_error(raw: msgspec.Raw) -> errors.SidecarError:
+    """Return the 1501 for a server's error object, its members verbatim; 1502 where it is malformed."""
+    try:
+        parts = frames.members(raw)
+    except msgspec.DecodeError:
+        return bad_peer("the error is not an object", "yes")
+    code, message = parts.get("code", ABSENT), frames.text_of(parts.get("message", ABSENT))
+    if not frames.is_integer(bytes(code)) or message is None:
+        return bad_peer("the error has no integer code or no message", "yes")
+    remote: dict[str, Any] = {"code": code, "message": parts["message"]}
+    if (data := parts.get("data")) is not None:
+        size = len(memoryview(data))
+        if size > errors.REMOTE_DATA_LIMIT:
+            remote["data"] = {"truncated": True, "bytes": size}
+        else:
+            remote["data"] = msgspec.Raw(_flat(data))
+    text = f"the server answered with error {bytes(code).decode()}: {message[:300]}"
+    return errors.RemoteError(text, delivered="yes", remote=remote)

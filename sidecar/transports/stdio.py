@@ -1,0 +1,383 @@
+"""The stdio transport: a child process whose stdin and stdout carry MCP, one message a line.
+
+Replaces the engine's own transport, which reads in quadratic time, dies of one bad byte and hangs with a child that
+does not read. Here lines are cut in linear time under a cap, a bad line costs one message, a write that the child
+does not take costs its own deadline, and the end is noticed by the process, not by the pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sidecar import errors, frames
+from sidecar.stdio import LineSplitter
+from sidecar.telemetry.redact import SECRETS
+from sidecar.transports.channel import Call, Channel, Payload
+from sidecar.transports.guard import Child, Exit, Guard
+
+logger: Final = logging.getLogger(__name__)
+child_log: Final = logging.getLogger("sidecar.child")
+
+SAFE_ENV: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "TMPDIR")
+"""Variables every child gets, where the sidecar has them."""
+TAIL_BYTES: Final = 2048
+STALL_SECONDS: Final = 5.0
+_READ: Final = 1 << 16
+_RING: Final = 1 << 16
+_GRACE: Final = 2.0
+_DRAIN_SECONDS: Final = 0.25
+_LOG_LINES_PER_SECOND: Final = 50
+_QUEUE_BYTES: Final = 8 << 20
+
+
+class StdioChannel(Channel):
+    """A channel to a child process."""
+
+    def __init__(  # noqa: PLR0913 - one value each, all by name
+        self,
+        *,
+        guard: Guard,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str | None,
+        log_stderr: bool,
+        max_result: int,
+        label: Mapping[str, object],
+    ) -> None:
+        """Prepare to start `argv` with exactly `env`."""
+        super().__init__(max_result, label)
+        self.child: Child | None = None
+        self._guard = guard
+        self._argv = argv
+        self._env = env
+        self._cwd = cwd
+        self._loop = asyncio.get_running_loop()
+        self._stdin: ChildInput | None = None
+        self._stdout: _Output | None = None
+        self._stderr = StderrRing(self.label, log=log_stderr)
+        self._closing = False
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self.child.pid if self.child is not None and not self.child.exited.done() else None
+
+    async def open(self) -> None:
+        """Start the child. Raises SpawnFailed or QuotaExceeded."""
+        child = await self._guard.spawn(self._argv, self._env, self._cwd)
+        self.child = child
+        self._stdin = ChildInput(child.stdin, self._broken_input)
+        self._stdout = _Output(child.stdout, LineSplitter(self, self.max_result), self._output_ended)
+        self._stderr.attach(child.stderr)
+        child.exited.add_done_callback(self._exited)
+
+    # -- lines of the child -----------------------------------------------------------------------------------
+
+    def line(self, line: bytes) -> None:
+        """Take one line of the child's stdout."""
+        if line and not line.isspace():
+            self.receive(line)
+
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
+        """Fail the call of a line over the cap."""
+        raw_id = frames.find_id(head) or frames.find_id_in_tail(tail)
+        self.too_large(size, self._call_of(raw_id) if raw_id is not None else None)
+
+    def end(self, error: OSError | None) -> None:
+        """Part of the line sink; the end is told to `_output_ended`."""
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001
+        """Stop or go on reading the child's stdout."""
+        if self._stdout is not None:
+            self._stdout.pause(paused)
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
+        del headers
+        assert self._stdin is not None  # noqa: S101 - open() came first
+        call.track.phase = "queue"
+        entry = self._stdin.put(message + b"\n", call)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            if not self._stdin.withdraw(entry):
+                self._loop.call_later(STALL_SECONDS, self._check_stall, entry, self._loop.time())
+            raise
+
+    def _send_soon(self, message: bytes) -> None:
+        if self._stdin is not None and self._stdin.queued < _QUEUE_BYTES:
+            self._stdin.put(message + b"\n", None)
+        elif self.error is None:
+            logger.warning("the server does not read: a message to it was dropped", extra=self.label)
+
+    def _check_stall(self, entry: _Entry, since: float) -> None:
+        """Recycle a connection whose abandoned write is still stuck: nothing behind it can ever be sent."""
+        if self.error is None and self._stdin is not None and entry.stuck:
+            stalled = int((self._loop.time() - since) * 1000)
+            self.fail(errors.Unresponsive("the server stopped reading its stdin", stalledMs=stalled))
+            self.spawn(self.aclose())
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def _broken_input(self) -> None:
+        if self.error is None and not self._closing:
+            # The child closed its stdin or is about to end; its exit says more if it comes at once.
+            self._loop.call_later(_DRAIN_SECONDS, self._lost, "the server closed its stdin")
+
+    def _output_ended(self) -> None:
+        if self.error is None and not self._closing:
+            self._loop.call_later(_DRAIN_SECONDS, self._lost, "the server closed its stdout")
+
+    def _lost(self, reason: str) -> None:
+        if self.error is None and not self._closing:
+            self.fail(errors.ConnectionLost(reason, reason=reason))
+            self.spawn(self.aclose())
+
+    def _exited(self, exited: asyncio.Future[Exit]) -> None:
+        if self._stdout is not None and not self._closing:
+            self._stdout.drain()  # what it said before its end counts
+        self._stderr.drain()
+        self.fail(self._exit_error(exited.result()))
+
+    def _exit_error(self, how: Exit) -> errors.SidecarError:
+        return errors.ServerExited(
+            f"the server {how}", exitCode=how.code, signal=how.signal, stderrTail=self._stderr.tail()
+        )
+
+    async def aclose(self) -> None:
+        """End the child as MCP says: close its stdin, wait, SIGTERM, wait, SIGKILL; the whole tree."""
+        child = self.child
+        if child is None:
+            return
+        self._closing = True
+        if self._stdin is not None:
+            self._stdin.close()
+        if self._stdout is not None:
+            self._stdout.discard()
+        try:
+            for escalate in (child.terminate, child.kill, None):
+                done, _ = await asyncio.wait({child.gone}, timeout=_GRACE)
+                if done or escalate is None:
+                    break
+                escalate()
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+        finally:
+            if self._stdout is not None:
+                self._stdout.close()
+            self._stderr.close()
+            self.fail(errors.ConnectionLost("the connection was closed", reason="closed"))
+
+
+class _Entry:
+    """One message on its way into the child."""
+
+    __slots__ = ("call", "data", "offset")
+
+    def __init__(self, data: bytes, call: Call | None) -> None:
+        self.data = data
+        self.call = call
+        self.offset = 0
+
+    @property
+    def stuck(self) -> bool:
+        return 0 < self.offset < len(self.data)
+
+
+class ChildInput:
+    """The child's stdin: messages in order, never blocking; knows which call's bytes have left."""
+
+    def __init__(self, fd: int, on_broken: Callable[[], None]) -> None:
+        """Own `fd` from now on."""
+        self.queued = 0
+        self._fd = fd
+        self._queue: deque[_Entry] = deque()
+        self._on_broken = on_broken
+        self._loop = asyncio.get_running_loop()
+        self._armed = False
+        self._open = True
+        os.set_blocking(fd, False)
+
+    def put(self, data: bytes, call: Call | None) -> _Entry:
+        """Queue one message and write what the pipe takes."""
+        entry = _Entry(data, call)
+        if self._open:
+            self._queue.append(entry)
+            self.queued += len(data)
+            if not self._armed:
+                self._flush()
+        return entry
+
+    def withdraw(self, entry: _Entry) -> bool:
+        """Take a message back that not a byte was written of; true where it will not block the queue."""
+        if entry.offset == 0 and entry in self._queue:
+            self._queue.remove(entry)
+            self.queued -= len(entry.data)
+        return not entry.stuck
+
+    def _flush(self) -> None:
+        try:
+            while self._queue:
+                entry = self._queue[0]
+                track = entry.call.track if entry.call is not None else None
+                if track is not None and entry.offset == 0:
+                    track.phase = "write"
+                view = memoryview(entry.data)[entry.offset :]
+                written = os.write(self._fd, view)
+                if track is not None:
+                    track.delivered = "maybe"
+                entry.offset += written
+                self.queued -= written
+                if entry.offset == len(entry.data):
+                    self._queue.popleft()
+                    if track is not None:
+                        track.phase = "wait"
+        except BlockingIOError:
+            head = self._queue[0]
+            if head.offset == 0 and head.call is not None:
+                head.call.track.phase = "queue"
+            if not self._armed:
+                self._armed = True
+                self._loop.add_writer(self._fd, self._flush)
+            return
+        except OSError:
+            self.close()
+            self._on_broken()
+            return
+        if self._armed:
+            self._armed = False
+            self._loop.remove_writer(self._fd)
+
+    def close(self) -> None:
+        """Close the child's stdin: the polite request to end."""
+        if self._open:
+            self._open = False
+            self._queue.clear()
+            self.queued = 0
+            if self._armed:
+                self._armed = False
+                self._loop.remove_writer(self._fd)
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+
+class _Output:
+    """Reads one descriptor of the child on the loop."""
+
+    def __init__(self, fd: int, splitter: LineSplitter, on_end: Callable[[], None]) -> None:
+        self._fd = fd
+        self._splitter: LineSplitter | None = splitter
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._open = True
+        os.set_blocking(fd, False)
+        self.pause(paused=False)
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001
+        if self._open and self._reading == paused:
+            if paused:
+                self._loop.remove_reader(self._fd)
+            else:
+                self._loop.add_reader(self._fd, self._readable)
+            self._reading = not paused
+
+    def _readable(self) -> bool:
+        try:
+            chunk = os.read(self._fd, _READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            self._on_end()
+            return False
+        if self._splitter is not None:
+            self._splitter.feed(chunk)
+        return True
+
+    def drain(self) -> None:
+        """Read what stands in the pipe now."""
+        end = self._loop.time() + _DRAIN_SECONDS
+        while self._open and self._readable() and self._loop.time() < end:
+            pass
+
+    def discard(self) -> None:
+        """Go on reading, so that a child that flushes can end, but drop what comes."""
+        self._splitter = None
+        self.pause(paused=False)
+
+    def close(self) -> None:
+        if self._open:
+            self.pause(paused=True)
+            self._open = False
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+
+class StderrRing:
+    """The child's stderr: always drained, its last 64 kB kept, its lines logged at a bounded rate."""
+
+    def __init__(self, label: Mapping[str, object], *, log: bool) -> None:
+        """Log lines under `label` where `log`."""
+        self._label = dict(label)
+        self._log = log
+        self._ring = bytearray()
+        self._output: _Output | None = None
+        self._second = 0.0
+        self._lines = 0
+        self._muted = 0
+
+    def attach(self, fd: int) -> None:
+        """Own `fd` and read it."""
+        self._output = _Output(fd, LineSplitter(self, 4096, head=1024), lambda: None)
+
+    def line(self, line: bytes) -> None:
+        """Keep and log one line."""
+        self._ring += line + b"\n"
+        if len(self._ring) > 2 * _RING:
+            del self._ring[:-_RING]
+        if not self._log:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1:
+            if self._muted:
+                child_log.warning("%d more lines of stderr", self._muted, extra=self._label)
+            self._second, self._lines, self._muted = now, 0, 0
+        self._lines += 1
+        if self._lines <= _LOG_LINES_PER_SECOND:
+            child_log.info("%s", line[:2000].decode("utf-8", "replace"), extra=self._label)
+        else:
+            self._muted += 1
+
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
+        """Keep and log the ends of a very long line."""
+        self.line(head + b" ... (%d bytes) ... " % size + tail)
+
+    def end(self, error: OSError | None) -> None:
+        """Part of the line sink."""
+
+    def tail(self) -> str | None:
+        """Return the last 2 kB, redacted; None for a silent child."""
+        # Clean first, then cut: half a secret would not be recognised.
+        text = SECRETS.clean(bytes(self._ring[-4 * TAIL_BYTES :]).decode("utf-8", "replace")).strip()
+        return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore") or None
+
+    def drain(self) -> None:
+        """Read what stands in the pipe now."""
+        if self._output is not None:
+            self._output.drain()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._output is not None:
+            self._output.close()
