@@ -1,0 +1,117 @@
+"""Server-sent events as a parser of bytes: linear, capped, and nothing decoded that is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+_LINE_SLACK: Final = 1024
+
+
+class Event:
+    """One event: its type, data, id, and the reconnection time in milliseconds where one was set."""
+
+    __slots__ = ("data", "id", "oversize", "retry", "type")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.type = b"message"
+        self.data: bytes | None = None
+        self.id: bytes | None = None
+        self.retry: int | None = None
+        self.oversize = 0
+        """Bytes seen of data over the cap; 0 where it fits."""
+
+
+class EventParser:
+    """Feed it chunks; it yields events. Data over `limit` bytes is dropped and counted, the stream goes on."""
+
+    def __init__(self, limit: int) -> None:
+        """Keep at most `limit` bytes of one event's data."""
+        self._limit = limit
+        self._line: list[bytes] = []
+        self._line_size = 0
+        self._event = Event()
+        self._data: list[bytes] = []
+        self._data_size = 0
+        self._touched = False
+        self._after_cr = False
+        self._first = True
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Yield the events that `chunk` completes."""
+        if self._after_cr and chunk:
+            self._after_cr = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        start = 0
+        while (stop := chunk.find(b"\n", start)) >= 0:
+            self._keep(chunk[start:stop])
+            start = stop + 1
+            event = self._end_line()
+            if event is not None:
+                yield event
+        if start < len(chunk):
+            self._keep(chunk[start:] if start else chunk)
+
+    def _keep(self, part: bytes) -> None:
+        self._line_size += len(part)
+        if self._line_size <= self._limit + _LINE_SLACK:
+            self._line.append(part)
+        elif self._line:
+            # Keep the field's name: whether the lost line was data decides what is reported.
+            self._line = [b"".join(self._line)[:16]]
+
+    def _end_line(self) -> Event | None:
+        size = self._line_size
+        line = self._line[0] if len(self._line) == 1 else b"".join(self._line)
+        self._line.clear()
+        self._line_size = 0
+        if self._first:
+            self._first = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not size:
+            return self._dispatch()
+        name, _, value = line.partition(b":")
+        if value[:1] == b" ":
+            value = value[1:]
+        if name == b"data":
+            self._add_data(value, size)
+        elif size > self._limit + _LINE_SLACK or not name:
+            return None  # an oversized other field, or a comment
+        elif name == b"event":
+            self._event.type = value
+            self._touched = True
+        elif name == b"id" and b"\0" not in value:
+            self._event.id = value
+            self._touched = True
+        elif name == b"retry" and value.isdigit():
+            self._event.retry = int(value[:15])
+            self._touched = True
+        return None
+
+    def _add_data(self, value: bytes, size: int) -> None:
+        self._touched = True
+        if self._event.data is None:
+            self._event.data = b""
+        self._data_size += max(len(value), size - len(b"data: ")) + 1
+        if self._data_size - 1 > self._limit or self._event.oversize:
+            self._event.oversize = self._data_size - 1
+            self._data.clear()
+        else:
+            self._data.append(value)
+
+    def _dispatch(self) -> Event | None:
+        if not self._touched:
+            return None
+        event = self._event
+        if event.data is not None:
+            event.data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._event = Event()
+        self._data.clear()
+        self._data_size = 0
+        self._touched = False
+        return event

@@ -1,0 +1,285 @@
+"""The Streamable HTTP transport, both eras: each request lives and fails on its own.
+
+Replaces the engine's transport, where one failing POST ends the whole session. Legacy sessions carry their id, their
+standalone event stream and resumption; modern requests stand alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sidecar import errors, frames
+from sidecar.transports.channel import Call, Channel, Payload, Steps, bad_peer, remote_error, result_too_large
+from sidecar.transports.client import HTTPClient, Oversize, Reply, status_error
+from sidecar.transports.events import Event, EventParser
+
+logger: Final = logging.getLogger(__name__)
+
+ACCEPT: Final = "application/json, text/event-stream"
+SESSION: Final = "mcp-session-id"
+VERSION: Final = "mcp-protocol-version"
+_RETRY_FLOOR: Final = 0.5
+_RETRY_CEILING: Final = 60.0
+_RETRY_DEFAULT: Final = 1.0
+_RESUMES_WITHOUT_NEWS: Final = 5
+_ONEWAY_SECONDS: Final = 30.0
+_DELETE_SECONDS: Final = 2.0
+_ERROR_BODY: Final = 1 << 20
+_OWN_STATUS: Final = frozenset({401, 403, 429})
+_NO_STREAM: Final = frozenset({400, 404, 405, 406, 501})
+
+
+class SessionGone(errors.SessionExpired):
+    """The server no longer knows the session: the request was rejected, not run."""
+
+    code = errors.SessionExpired.code
+
+
+class HTTPChannel(Channel):
+    """A channel over Streamable HTTP."""
+
+    def __init__(
+        self, client: HTTPClient, headers: Mapping[str, str], max_result: int, label: Mapping[str, Any]
+    ) -> None:
+        """Send `headers` with every request."""
+        super().__init__(max_result, label)
+        self.headers = dict(headers)
+        self.session_id: str | None = None
+        self.protocol_version: str | None = None
+        self._client = client
+        self._running = asyncio.Event()
+        self._running.set()
+        self._stream: asyncio.Task[None] | None = None
+
+    def pause(self, paused: bool) -> None:  # noqa: FBT001
+        """Stop or go on reading event streams."""
+        if paused:
+            self._running.clear()
+        else:
+            self._running.set()
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def _headers(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+        """Merge in rising order: the caller's, the configured, the protocol's own."""
+        headers = {name.lower(): value for name, value in (extra or {}).items()}
+        for name, value in self.headers.items():
+            headers[name.lower()] = value
+        headers["accept"] = ACCEPT
+        headers["accept-encoding"] = "gzip, deflate"
+        headers["content-type"] = "application/json"
+        if self.protocol_version is not None:
+            headers.setdefault(VERSION, self.protocol_version)
+        if self.session_id is not None:
+            headers[SESSION] = self.session_id
+        return headers
+
+    async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
+        session = self.session_id
+        reply = await self._client.send("POST", self._headers(headers), message, call.track)
+        try:
+            return await self._take_reply(call, reply, session)
+        except errors.SidecarError:
+            raise
+        except Oversize as error:
+            raise result_too_large(error.size, self.max_result) from None
+        except Exception as error:  # noqa: BLE001 - the one mapping of what the HTTP layer raises
+            raise self._client.broken(error, call.track.delivered) from None
+        finally:
+            await reply.aclose()
+
+    async def _take_reply(self, call: Call, reply: Reply, session: str | None) -> Payload:
+        if reply.status >= 400:  # noqa: PLR2004 - RFC 9110: the errors begin here
+            raise await self._status(call, reply, session)
+        if reply.status in {202, 204}:
+            raise bad_peer(f"HTTP {reply.status} to a request", "maybe")
+        if call.method == "initialize" and (given := reply.headers.get(SESSION)):
+            self.session_id = given
+        if reply.media_type == "application/json":
+            self.receive(await reply.body(self.max_result), own=call)
+            if not call.future.done():
+                raise bad_peer("the body is no answer", "maybe")
+            return await call.future
+        if reply.media_type == "text/event-stream":
+            return await self._take_stream(call, reply)
+        text = f"unexpected content type {reply.media_type[:60]!r}"
+        raise errors.HTTPStatus(text, httpStatus=reply.status, delivered=call.track.delivered)
+
+    async def _status(self, call: Call, reply: Reply, session: str | None) -> errors.SidecarError:
+        if reply.status == 404 and session is not None:  # noqa: PLR2004 - MCP: the session is unknown
+            return SessionGone("the server no longer knows the session", delivered="no")
+        if reply.status not in _OWN_STATUS and reply.media_type == "application/json":
+            try:
+                envelope = frames.decode(await reply.body(_ERROR_BODY))
+            except (frames.FrameError, Oversize):
+                return status_error(reply)
+            if bytes(envelope.id) == b"%d" % call.id and envelope.error is not frames.ABSENT:
+                return remote_error(envelope.error)
+        return status_error(reply)
+
+    # -- event streams ----------------------------------------------------------------------------------------
+
+    async def _take_stream(self, call: Call, reply: Reply) -> Payload:
+        """Read the response stream to the answer, resuming it where the server gave event ids (legacy era)."""
+        last_id: bytes | None = None
+        delay: float | None = None
+        fruitless = 0
+        current: Reply | None = reply
+        while True:
+            news = False
+            if current is not None:
+                try:
+                    async for event in self._events(current):
+                        news = True
+                        if event.id is not None:
+                            last_id = event.id
+                        if event.retry is not None:
+                            delay = event.retry / 1000
+                        self._take_event(event, call)
+                        if call.future.done():
+                            return await call.future
+                except (errors.ConnectionLost, OSError) as error:
+                    logger.debug("an event stream broke: %s", error, extra=self.label)
+                except Exception as error:  # noqa: BLE001 - what the HTTP layer raises ends the stream, no more
+                    logger.debug("an event stream broke: %s", error, extra=self.label)
+                finally:
+                    if current is not reply:
+                        await current.aclose()
+            if not last_id or self.modern:
+                raise errors.ConnectionLost(
+                    "the event stream ended without a result", reason="event stream ended", delivered="maybe"
+                )
+            fruitless = 0 if news else fruitless + 1
+            if fruitless > _RESUMES_WITHOUT_NEWS:
+                raise errors.ConnectionLost(
+                    "the event stream could not be resumed", reason="event stream ended", delivered="maybe"
+                )
+            await asyncio.sleep(_between(delay if delay is not None else _RETRY_DEFAULT))
+            current = await self._resume(last_id)
+
+    async def _resume(self, last_id: bytes) -> Reply | None:
+        headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")})
+        headers["accept"] = "text/event-stream"
+        del headers["content-type"]
+        try:
+            reply = await self._client.send("GET", headers)
+        except errors.SidecarError:
+            return None
+        if reply.status == 200 and reply.media_type == "text/event-stream":  # noqa: PLR2004
+            return reply
+        await reply.aclose()
+        if 400 <= reply.status < 500:  # noqa: PLR2004 - it will not resume, however often it is asked
+            raise errors.ConnectionLost(
+                "the event stream could not be resumed", reason="event stream ended", delivered="maybe"
+            )
+        return None
+
+    async def _events(self, reply: Reply) -> Any:
+        parser = EventParser(self.max_result)
+        async for chunk in reply.chunks():
+            for event in parser.feed(chunk):
+                yield event
+            if not self._running.is_set():
+                await self._running.wait()
+
+    def _take_event(self, event: Event, own: Call | None) -> None:
+        if event.oversize:
+            if own is not None:
+                own.fail(result_too_large(event.oversize, self.max_result))
+            else:
+                self.too_large(event.oversize, None)
+        elif event.data and event.type in {b"message", b""}:
+            self.receive(event.data, own)
+
+    async def _listen(self) -> None:
+        """Hold the standalone event stream of a legacy session; never spins, never gives up silently."""
+        last_id: bytes | None = None
+        delay = _RETRY_DEFAULT
+        while self.error is None:
+            asked = None
+            news = False
+            try:
+                headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")} if last_id else None)
+                headers["accept"] = "text/event-stream"
+                del headers["content-type"]
+                reply = await self._client.send("GET", headers)
+                try:
+                    if reply.status in _NO_STREAM or reply.media_type != "text/event-stream":
+                        logger.debug("no standalone event stream: HTTP %d", reply.status, extra=self.label)
+                        if reply.status < 500:  # noqa: PLR2004 - not offered
+                            return
+                    else:
+                        async for event in self._events(reply):
+                            news = news or event.data is not None
+                            last_id = event.id if event.id is not None else last_id
+                            asked = event.retry / 1000 if event.retry is not None else asked
+                            self._take_event(event, None)
+                finally:
+                    await reply.aclose()
+            except Exception as error:  # noqa: BLE001 - whatever ended the stream, it is asked for again
+                logger.debug("the standalone event stream ended: %s", error, extra=self.label)
+            delay = _RETRY_DEFAULT if news else delay * 2
+            await asyncio.sleep(_between(asked if asked is not None else delay))
+
+    # -- one-way messages -------------------------------------------------------------------------------------
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
+    ) -> None:
+        """Send a notification of the engine and wait until the server has it."""
+        del opts
+        body: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+        if params:
+            body["params"] = params
+        await self._post(msgspec.json.encode(body))
+        if method == "notifications/initialized" and self.session_id is not None:
+            self._stream = self.spawn(self._listen())
+
+    def _send_soon(self, message: bytes) -> None:
+        if not self.modern:  # the modern era has no messages to the server but requests
+            self.spawn(self._post_quietly(message))
+
+    async def _post_quietly(self, message: bytes) -> None:
+        try:
+            async with asyncio.timeout(_ONEWAY_SECONDS):
+                await self._post(message)
+        except (errors.SidecarError, TimeoutError) as error:
+            logger.warning("a message to the server was not delivered: %s", error, extra=self.label)
+
+    async def _post(self, message: bytes) -> None:
+        reply = await self._client.send("POST", self._headers(None), message, Steps())
+        try:
+            if reply.status >= 400:  # noqa: PLR2004
+                raise status_error(reply)
+        finally:
+            await reply.aclose()
+
+    async def aclose(self) -> None:
+        """End the session at the server (legacy) and close every connection; bounded, never raises."""
+        streams = [self._stream] if self._stream is not None else []
+        for task in streams:
+            task.cancel()
+        try:
+            if self.session_id is not None and self.error is None:
+                async with asyncio.timeout(_DELETE_SECONDS):
+                    reply = await self._client.send("DELETE", self._headers(None))
+                    await reply.aclose()
+        except (errors.SidecarError, TimeoutError) as error:
+            logger.debug("the session was not ended at the server: %s", error, extra=self.label)
+        finally:
+            self.fail(errors.ConnectionLost("the connection was closed", reason="closed"))
+            for task in list(self._background):
+                task.cancel()
+            await self._client.aclose()
+
+
+def _between(seconds: float) -> float:
+    """Return a wait within the floor and the ceiling, with up to a tenth of jitter."""
+    wait = min(max(seconds, _RETRY_FLOOR), _RETRY_CEILING)
+    return wait * (1 + random.random() / 10)  # noqa: S311 - jitter
