@@ -95,7 +95,8 @@ def check(vector: Vector, answers: list[bytes]) -> None:
     answer = loads(answers[0])
     assert answer["jsonrpc"] == "2.0"
     if "request" in expect:
-        assert answer["id"] == expect["request"]
+        wanted = expect["request"]
+        assert answer["id"] == (text_of(wanted).decode() if isinstance(wanted, dict) else wanted)
         text = answers[0].rstrip(b"\n")
         if "payload" in expect:
             assert b'"payload":' + text_of(expect["payload"]) + b"}" in text
