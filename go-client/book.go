@@ -1,0 +1,195 @@
+package sidecar
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/mcp-sidecar/mcp-sidecar/go-client/internal/jsonscan"
+)
+
+// place is the key of an address.
+type place struct {
+	scope Scope
+	name  string
+}
+
+// record is what is remembered of one address: enough to connect it again in another life of the sidecar.
+type record struct {
+	params  []byte        // of servers/connect, without timeoutMs, wait, lazy and replace
+	session int           // the life in which it was connected last
+	base    int           // generations of former lives
+	seen    int           // the last generation of this life
+	replay  chan struct{} // one slot: who holds it connects the address again
+}
+
+// placeOf reads the address in the params of any method.
+func placeOf(params []byte) (place, bool) {
+	var at place
+	err := jsonscan.Object(params, func(key string, value []byte) error {
+		switch key {
+		case "server":
+			return json.Unmarshal(value, &at.name)
+		case "scope":
+			at.scope = Scope{}
+			return json.Unmarshal(value, &at.scope)
+		}
+		return nil
+	})
+	return at, err == nil && at.name != ""
+}
+
+// without returns the object without some of its members; the others keep their bytes and order.
+func without(object []byte, names ...string) []byte {
+	out := []byte{'{'}
+	_ = jsonscan.Object(object, func(key string, value []byte) error {
+		for _, name := range names {
+			if key == name {
+				return nil
+			}
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(out, quote(key)...), ':')
+		out = append(out, value...)
+		return nil
+	}) // the object was checked when it was encoded
+	return append(out, '}')
+}
+
+// remember notes what a servers/connect has done to its address.
+func (c *Client) remember(number int, params []byte, failure *Error) {
+	at, ok := placeOf(params)
+	if !ok {
+		return
+	}
+	if failure != nil {
+		switch failure.Code {
+		case CodeInvalidParams, CodeInvalidRequest, CodeParseError, CodeQuotaExceeded, CodeServerExists,
+			CodeDraining, CodeNotReady, CodeOverloaded, CodeSidecarExited, CodeMethodNotFound:
+			return // no new address, and an old one is as it was
+		}
+		if failure.Delivered == DeliveredNo && (failure.Code == CodeCancelled || failure.Code == CodeDeadlineExceeded) &&
+			failure.Corr == "" {
+			return // this client's own: the frame was never written
+		}
+	}
+	params = without(params, "timeoutMs", "wait", "lazy", "replace")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.book[at]
+	if r == nil {
+		r = &record{replay: make(chan struct{}, 1)}
+		c.book[at] = r
+	}
+	r.enterLife(number)
+	r.params = params
+}
+
+// enterLife moves a record to another life of the sidecar, where generations begin anew.
+func (r *record) enterLife(number int) {
+	if r.session != number {
+		r.base += r.seen
+		r.seen, r.session = 0, number
+	}
+}
+
+func (c *Client) forget(params []byte) {
+	if at, ok := placeOf(params); ok {
+		c.mu.Lock()
+		delete(c.book, at)
+		c.mu.Unlock()
+	}
+}
+
+// generation adds up the generations of all lives of the sidecar.
+func (c *Client) generation(number int, info *ServerInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.book[place{info.Scope, info.Server}]
+	if r == nil || r.session > number {
+		return
+	}
+	r.enterLife(number)
+	r.seen = max(r.seen, info.Generation)
+	info.Generation += r.base
+}
+
+// restore connects an address again, lazily, if this life of the sidecar does not know it yet.
+func (c *Client) restore(ctx context.Context, s *session, at place) *Error {
+	c.mu.Lock()
+	r := c.book[at]
+	known := r == nil || r.session >= s.number
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	select {
+	case r.replay <- struct{}{}:
+		defer func() { <-r.replay }()
+	case <-ctx.Done():
+		return errContext(ctx, DeliveredNo, "connect")
+	}
+	c.mu.Lock()
+	known, params := r.session >= s.number, r.params
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	params, failure := prepend(params, member{"lazy", true})
+	if failure != nil {
+		return failure
+	}
+	if _, failure = s.call(ctx, MethodServersConnect, params, nil); failure != nil {
+		return failure
+	}
+	c.mu.Lock()
+	r.enterLife(s.number)
+	c.mu.Unlock()
+	return nil
+}
+
+// restoreAll does so for every address, before something asks for the list of them.
+func (c *Client) restoreAll(ctx context.Context, s *session) *Error {
+	c.mu.Lock()
+	var places []place
+	for at, r := range c.book {
+		if r.session < s.number {
+			places = append(places, at)
+		}
+	}
+	c.mu.Unlock()
+	for _, at := range places {
+		if failure := c.restore(ctx, s, at); failure != nil {
+			return failure
+		}
+	}
+	return nil
+}
+
+// handleNote takes one notification, in order, off the read loop.
+func (c *Client) handleNote(n note, dropped int) {
+	if dropped > 0 && c.opts.Logger != nil {
+		c.opts.Logger.Warn("notifications were dropped: the host's observer is too slow", "count", dropped)
+	}
+	switch n.method {
+	case notificationServersChanged:
+		var info ServerInfo
+		if err := json.Unmarshal(n.params, &info); err != nil {
+			if c.opts.Logger != nil {
+				c.opts.Logger.Warn("a notification of the sidecar has another shape", "method", n.method, "error", err)
+			}
+			return
+		}
+		info.Raw = n.params
+		c.generation(n.session, &info)
+		if c.opts.OnChanged != nil {
+			c.opts.OnChanged(&info)
+		}
+	case notificationSidecarDropped:
+		var drop droppedParams
+		if json.Unmarshal(n.params, &drop) == nil && c.opts.Logger != nil {
+			c.opts.Logger.Warn("the sidecar dropped messages: this host read too slowly", "what", drop.What, "count", drop.Count)
+		}
+	}
+}

@@ -1,0 +1,9 @@
+//go:build unix && !linux
+
+package sidecar
+
+import "syscall"
+
+// sysProcAttr puts the sidecar in a process group of its own, so that Ctrl-C reaches the host alone. That the host is
+// gone it learns from its stdin and from its parent's pid.
+func sysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
