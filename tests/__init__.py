@@ -1,0 +1,1 @@
+"""Tests of the product against its real process and real servers."""
