@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from tests.harness import ROOT
 
 from .exact import loads
-from .process import PATIENCE, ROOT, Sidecar
-from .transcript import Matcher, MismatchError, Step, Transcript, pattern_of, raw_line
+from .transcript import Matcher, MismatchError, pattern_of, raw_line
+
+if TYPE_CHECKING:
+    from .talk import Talk
+    from .transcript import Step, Transcript
+
+SCRIPTED = {
+    "type": "stdio",
+    "command": sys.executable,
+    "args": ["-m", "tests.contract.server"],
+    "cwd": str(ROOT),
+}
+"""The transport that `{{server:scripted}}` stands for."""
 
 
 class Player:
-    """One conversation with one sidecar; `mark` is an argument by which the tests find left-over servers."""
+    """One conversation with one sidecar."""
 
-    def __init__(self, transcript: Transcript, sidecar: Sidecar, mark: str) -> None:
+    def __init__(self, transcript: Transcript, sidecar: Talk) -> None:
         """Prepare to play."""
         self._transcript = transcript
         self._sidecar = sidecar
-        self._mark = mark
         self._matcher = Matcher()
         self._unsent = b""
 
@@ -32,7 +44,7 @@ class Player:
             if step.kind == "receive":
                 self._receive(step)
             elif step.kind == "eof":
-                self._sidecar.end()
+                self._sidecar.end_input()
             else:
                 self._exit(step)
 
@@ -40,15 +52,11 @@ class Player:
         text = step.texts[0]
         if step.kind == "raw":
             return raw_line(text)
-        return text.replace('"{{server:scripted}}"', json.dumps(self._scripted())).encode() + b"\n"
-
-    def _scripted(self) -> dict[str, Any]:
-        arguments = ["-m", "tests.contract.server", self._mark]
-        return {"type": "stdio", "command": sys.executable, "args": arguments, "cwd": str(ROOT)}
+        return text.replace('"{{server:scripted}}"', json.dumps(SCRIPTED)).encode() + b"\n"
 
     def _flush(self) -> None:
         if self._unsent:
-            self._sidecar.send(self._unsent)
+            self._sidecar.send_bytes(self._unsent)
             self._unsent = b""
 
     def _next(self, number: int) -> tuple[bytes, Any]:
@@ -56,8 +64,6 @@ class Player:
             line = self._sidecar.line()
             if line is None:
                 raise MismatchError(f"line {number}: the output ended; stderr: {self._sidecar.log()}")
-            if not line.endswith(b"\n"):
-                raise MismatchError(f"line {number}: the output ended within {line!r}")
             message = loads(line)
             if message.get("method") not in self._transcript.ignored or "id" in message:
                 return line, message
@@ -79,9 +85,9 @@ class Player:
                 raise MismatchError(f"line {step.number}: {'; '.join(why)}\n  in {line.decode(errors='replace')}")
 
     def _exit(self, step: Step) -> None:
-        rest = self._sidecar.lines_until_exit(PATIENCE)
+        rest = self._sidecar.lines_until_exit()
         rest = [line for line in rest if loads(line).get("method") not in self._transcript.ignored]
         if rest:
             raise MismatchError(f"line {step.number}: more came: {rest!r}")
-        if self._sidecar.code() != int(step.texts[0]):
-            raise MismatchError(f"line {step.number}: exit {self._sidecar.code()}; stderr: {self._sidecar.log()}")
+        if self._sidecar.exit_code() != int(step.texts[0]):
+            raise MismatchError(f"line {step.number}: exit {self._sidecar.exit_code()}; stderr: {self._sidecar.log()}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .exact import dumps, loads
-from .process import Sidecar
+from .exact import loads
+from .talk import Talk
 from .vectors import Vector, VectorFile, load, text_of
 
 if TYPE_CHECKING:
@@ -21,57 +21,55 @@ CASES = [
 ]
 
 
-def start(file: VectorFile) -> Sidecar:
+def start(file: VectorFile) -> Talk:
     """Start a sidecar with the frame limit of the file."""
-    sidecar = Sidecar()
+    sidecar = Talk()
     if file.max_frame_bytes is not None:
         params = {
             "protocolVersion": 1,
             "host": {"name": "vectors", "version": "1"},
             "limits": {"maxFrameBytes": file.max_frame_bytes},
         }
-        sidecar.send(dumps({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": params}).encode() + b"\n")
+        sidecar.send({"jsonrpc": "2.0", "id": "init", "method": "initialize", "params": params})
         answer = loads(sidecar.line() or b"")
         assert answer["result"]["limits"]["maxFrameBytes"] == file.max_frame_bytes
     return sidecar
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[dict[str, Sidecar]]:
+def running() -> Iterator[dict[str, Talk]]:
     """One process per file of vectors; a bad line never costs it."""
-    started: dict[str, Sidecar] = {}
+    started = {name: start(file) for name, file in FILES.items()}
     yield started
     try:
         for sidecar in started.values():
-            sidecar.end()
+            sidecar.end_input()
             assert sidecar.lines_until_exit() == []
-            assert sidecar.code() == 0
+            assert sidecar.exit_code() == 0
     finally:
         for sidecar in started.values():
-            sidecar.__exit__()
+            sidecar.kill()
 
 
 @pytest.mark.parametrize(("name", "vector"), CASES)
 def test_line_is_answered_as_the_contract_says_and_the_next_line_works(
-    name: str, vector: Vector, running: dict[str, Sidecar]
+    name: str, vector: Vector, running: dict[str, Talk]
 ) -> None:
     """The answers between the line and the next ping are exactly the expected ones."""
     if vector.end:
-        if name not in running:
-            running[name] = start(FILES[name])
         answers = answers_before_next_ping(running[name], vector)
     else:
         with start(FILES[name]) as alone:
-            alone.send(vector.line)
-            alone.end()
+            alone.send_bytes(vector.line)
+            alone.end_input()
             answers = alone.lines_until_exit()
-            assert alone.code() == 0
+            assert alone.exit_code() == 0
     check(vector, answers)
 
 
-def answers_before_next_ping(sidecar: Sidecar, vector: Vector) -> list[bytes]:
+def answers_before_next_ping(sidecar: Talk, vector: Vector) -> list[bytes]:
     """Send the line and a ping; return what was answered besides the ping."""
-    sidecar.send(vector.line + vector.end + b'{"jsonrpc":"2.0","id":"next","method":"ping"}\n')
+    sidecar.send_bytes(vector.line + vector.end + b'{"jsonrpc":"2.0","id":"next","method":"ping"}\n')
     answers: list[bytes] = []
     expected = 0 if "silence" in vector.expect else 1
     pong = False
@@ -97,7 +95,7 @@ def check(vector: Vector, answers: list[bytes]) -> None:
     if "request" in expect:
         wanted = expect["request"]
         assert answer["id"] == (text_of(wanted).decode() if isinstance(wanted, dict) else wanted)
-        text = answers[0].rstrip(b"\n")
+        text = answers[0]
         if "payload" in expect:
             assert b'"payload":' + text_of(expect["payload"]) + b"}" in text
         else:

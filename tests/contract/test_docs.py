@@ -1,0 +1,154 @@
+"""What the documents say is executed, and compared with the models it speaks of."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sidecar import errors, wire
+from tests.harness import PATIENCE, ROOT
+
+from .exact import loads
+from .play import Player
+from .talk import Talk
+from .transcript import Matcher, parse
+
+CONTRACT = ROOT / "proto" / "README.md"
+README = ROOT / "README.md"
+FENCE = re.compile(r"^```(?P<info>\S.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE)
+ROW = re.compile(
+    r"^\| (?P<code>1\d\d\d) \| (?P<kind>\w+) \| (?P<retry>\w+) \| (?P<when>.*) \| (?P<extra>.*)\|$", re.MULTILINE
+)
+RESERVED_CODE = re.compile(r"(1\d\d\d) ([A-Z]\w+)")
+METHOD = re.compile(r"`([a-z]+/[A-Za-z_/]+|ping|initialize|shutdown)`")
+
+
+class Block(NamedTuple):
+    """A fenced block: what stands behind the fence, its text, and the line where it begins."""
+
+    info: str
+    text: str
+    line: int
+
+
+def blocks(path: Path, info: str) -> list[Block]:
+    """Return the fenced blocks of a document whose first words are `info`."""
+    text = path.read_text(encoding="utf-8")
+    return [
+        Block(found["info"], found["text"], text[: found.start()].count("\n") + 1)
+        for found in FENCE.finditer(text)
+        if found["info"].startswith(info)
+    ]
+
+
+def section(title: str) -> str:
+    """Return the text of one section of the contract."""
+    text = CONTRACT.read_text(encoding="utf-8")
+    start = text.index(f"\n## {title}")
+    return text[start : text.find("\n## ", start + 1)]
+
+
+@pytest.mark.parametrize("block", blocks(CONTRACT, "jsonl transcript"), ids=lambda block: f"line {block.line}")
+def test_examples_of_the_contract_are_what_the_process_does(block: Block) -> None:
+    """Each example is played as a transcript."""
+    with Talk() as sidecar:
+        Player(parse(block.text), sidecar).play()
+
+
+def test_contract_tells_every_method_that_is_built_and_no_other() -> None:
+    """Sections 4 and 5 name exactly the methods and notifications of the models."""
+    told = set(METHOD.findall(section("4. ") + section("5. ")))
+    built = {method.name for method in (*wire.METHODS, *wire.NOTIFICATIONS)}
+    assert told == built
+
+
+def test_contract_tells_every_code_with_its_kind_and_its_retry() -> None:
+    """The table and the lists of reserved and Go-only codes are those of the error classes."""
+    text = section("6. ")
+    table = {int(row["code"]): (row["kind"], row["retry"]) for row in ROW.finditer(text)}
+    reserved = {int(code): kind for code, kind in RESERVED_CODE.findall(section("8. "))}
+    go_only = {int(code) for code, _ in RESERVED_CODE.findall(text[text.index("Codes made by the Go client") :])}
+    assert go_only == errors.GO_ONLY
+    for error in errors.ALL_ERRORS:
+        if error.code in table:
+            assert table.pop(error.code) == (error.kind, error.retry)
+        elif error.code not in go_only:
+            assert reserved.pop(error.code) == error.kind
+    assert not table
+    assert not reserved
+
+
+def test_contract_tells_the_extra_fields_of_every_code() -> None:
+    """Fields of `data` stand in the table as the error classes have them."""
+    classes = {error.code: error for error in errors.ALL_ERRORS}
+    for row in ROW.finditer(section("6. ")):
+        told = set(re.findall(r"`([a-zA-Z]+)`", row["extra"]))
+        assert set(classes[int(row["code"])].fields) <= told
+
+
+@pytest.mark.parametrize("block", blocks(README, "sh run"), ids=lambda block: f"line {block.line}")
+def test_commands_of_the_readme_print_what_it_says(block: Block) -> None:
+    """The block behind a command is its stdout, a JSON value a line, matched like a line of a transcript."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        timeout=2 * PATIENCE,
+        check=True,
+    )
+    following = [found for found in blocks(README, "jsonl output") if found.line > block.line]
+    patterns = [loads(line) for line in following[0].text.splitlines()]
+    got = [loads(line) for line in done.stdout.splitlines()]
+    assert len(got) == len(patterns)
+    for pattern, value in zip(patterns, got, strict=True):
+        Matcher().match(pattern, value)
+
+
+@pytest.mark.needs("go")
+@pytest.mark.parametrize("block", blocks(README, "go program"), ids=lambda block: f"line {block.line}")
+def test_go_program_of_the_readme_compiles_and_runs(block: Block, tmp_path: Path) -> None:
+    """A module outside the repository that depends on the client by `replace`, as the text says."""
+    (tmp_path / "main.go").write_text(block.text, encoding="utf-8")
+    module = re.search(r"^module (\S+)$", (ROOT / "go-client" / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+    assert module is not None
+    (tmp_path / "go.mod").write_text(
+        f"module example.com/program\n\ngo 1.24\n\nrequire {module[1]} v0.0.0\n\n"
+        f"replace {module[1]} => {ROOT / 'go-client'}\n",
+        encoding="utf-8",
+    )
+    environment = {
+        **os.environ,
+        "GOFLAGS": "-mod=mod",
+        "GOPROXY": "off",
+        "MCP_SIDECAR_COMMAND": f"{sys.executable} -m sidecar",
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    build = ["go", "build", "-o", "program", "."]
+    subprocess.run(build, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=True)
+    done = subprocess.run(
+        [str(tmp_path / "program")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        timeout=2 * PATIENCE,
+        check=True,
+    )
+    expected = next(found for found in blocks(README, "text output") if found.line > block.line)
+    assert re.fullmatch(expected.text.replace("…", ".*"), done.stdout.decode())
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    """Relative links name files of the repository."""
+    documents = [README, CONTRACT, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("proto/*/README.md")]
+    for document in documents:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / link).exists(), f"{document.name} links to {link}"
