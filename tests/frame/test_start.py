@@ -1,0 +1,101 @@
+"""The first lines: what is answered at once, what waits, and in which order."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.conftest import Start
+from tests.harness import PROGRAM, ROOT
+from tests.programs import Program, raw
+
+HOST = {"name": "tests", "version": "1"}
+
+
+def test_ping_overtakes_lines_that_wait_for_the_engine_and_these_keep_their_order(start: Start) -> None:
+    sidecar = start()
+    keys = [sidecar.frame("servers/list", {"scope": {"user": str(n)}}) for n in range(20)]
+    ping = sidecar.frame("ping", {"payload": "first"})
+    sidecar.send(*[body for _, body in keys], ping[1])
+    sidecar.answer(keys[-1][0])
+    order = [body["id"] for body in sidecar.order if "id" in body]
+    assert order == [ping[0], *[key for key, _ in keys]]
+
+
+def test_two_piped_lines_connect_and_call_work_without_waiting(start: Start) -> None:
+    sidecar = start()
+    connect = sidecar.frame("servers/connect", {"server": "s", "transport": raw()})
+    call = sidecar.frame("tools/call", {"server": "s", "name": "echo", "arguments": {"n": 1}})
+    sidecar.send(connect[1], call[1])
+    assert sidecar.answer(call[0]).result["structuredContent"]["params"]["arguments"] == {"n": 1}
+    assert sidecar.answer(connect[0]).result["state"] == "ready"
+
+
+def test_connect_disconnect_and_connect_take_effect_in_order(start: Start) -> None:
+    sidecar = start()
+    frames = [
+        sidecar.frame("servers/connect", {"server": "s", "transport": raw(), "lazy": True}),
+        sidecar.frame("servers/disconnect", {"server": "s"}),
+        sidecar.frame("servers/get", {"server": "s"}),
+        sidecar.frame("servers/connect", {"server": "s", "transport": raw("--pages", "2"), "lazy": True}),
+        sidecar.frame("servers/get", {"server": "s"}),
+    ]
+    sidecar.send(*[body for _, body in frames])
+    answers = [sidecar.answer(key) for key, _ in frames]
+    assert answers[0].result["state"] == "idle"
+    assert answers[1].result == {}
+    answers[2].is_error(1101, delivered="no")
+    assert answers[4].result["state"] == "idle"
+
+
+def test_deadline_of_a_line_that_waits_for_the_engine_is_1001(start: Start) -> None:
+    sidecar = start()
+    key = sidecar.request("servers/list", {"timeoutMs": 1})
+    sidecar.answer(key).is_error(1001, kind="NotReady", delivered="no", retry="after")
+    assert sidecar.call("servers/list").result == {"servers": []}
+
+
+def test_cancel_reaches_a_line_that_waits_for_the_engine(start: Start) -> None:
+    sidecar = start()
+    key, body = sidecar.frame("servers/list")
+    other, next_body = sidecar.frame("servers/list")
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": key}}
+    sidecar.send(body, next_body, cancel)
+    sidecar.answer(key).is_error(1004, delivered="no")
+    assert sidecar.answer(other).result == {"servers": []}
+    assert next(body["id"] for body in sidecar.order) == key
+
+
+def test_blank_lines_and_carriage_returns_are_skipped(start: Start) -> None:
+    sidecar = start()
+    sidecar.send_bytes(b'\n\r\n  \n{"jsonrpc":"2.0","id":1,"method":"ping"}\r\n\n')
+    assert sidecar.answer(1).result == {}
+    sidecar.send_bytes(b'{"jsonrpc":"2.0","id":2,"method":"ping"}\n')
+    assert sidecar.answer(2).result == {}
+    assert len(sidecar.lines) == 2
+
+
+def test_last_line_needs_no_newline() -> None:
+    lines = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n{"jsonrpc":"2.0","id":2,"method":"servers/list"}'
+    done = subprocess.run(PROGRAM, input=lines, capture_output=True, timeout=20, cwd=ROOT, check=False)
+    assert done.returncode == 0
+    assert done.stdout == (b'{"jsonrpc":"2.0","id":1,"result":{}}\n{"jsonrpc":"2.0","id":2,"result":{"servers":[]}}\n')
+
+
+def test_health_says_starting_or_ok_and_counts_servers(start: Start, modern: Program) -> None:
+    sidecar = start()
+    health = sidecar.call("sidecar/health").result
+    assert health["status"] in {"starting", "ok"}
+    assert health["servers"] == {}
+    assert health["pid"] == sidecar.process.pid
+    assert health["inFlight"] == 0
+    sidecar.connect("m", modern.http())
+    sidecar.connect("lazy", modern.http(), lazy=True)
+    health = sidecar.call("sidecar/health").result
+    assert health["status"] == "ok"
+    assert health["servers"] == {"ready": 1, "idle": 1}
+    assert health["rssBytes"] > 10_000_000
+    assert health["openFds"] > 3
+    assert health["cpuMs"] > 0
+    assert health["uptimeMs"] > 0
+    assert health["vault"]["state"] == "unused"
+    assert health["since"].endswith("Z")
