@@ -223,7 +223,7 @@ func (x *ResourceLink) decode(data []byte) error {
 		case "mimeType":
 			return decodeString(value, &x.MIMEType)
 		case "size":
-			return decodeAny(value, &x.Size)
+			return decodeIntPointer(value, &x.Size)
 		case "icons":
 			return decodeValues(value, &x.Icons)
 		case "annotations":

@@ -151,6 +151,15 @@ func decodeInt[T ~int | ~int64](value []byte, target *T) error {
 	return nil
 }
 
+func decodeIntPointer(value []byte, target **int64) error {
+	if isNull(value) {
+		*target = nil
+		return nil
+	}
+	*target = new(int64)
+	return decodeInt(value, *target)
+}
+
 type decodable[T any] interface {
 	*T
 	decode(data []byte) error

@@ -162,6 +162,8 @@ def _decode(field: Field) -> str:
         return f"return decodeString(value, {target})"
     if field.go in {"int", "int64"}:
         return f"return decodeInt(value, {target})"
+    if field.go == "*int64":
+        return f"return decodeIntPointer(value, {target})"
     bare = field.go.removeprefix("[]").removeprefix("*")
     if bare not in {row.go for row in ROWS}:
         return f"return decodeAny(value, {target})"

@@ -1,0 +1,310 @@
+package sidecar
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mcp-sidecar/mcp-sidecar/go-client/mcp"
+)
+
+// The host's half of the transcripts is the real client; a process that plays the sidecar's half checks what it writes.
+
+func TestClientKeepsToEachTranscript(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join("..", "proto", "transcripts", "*.txt"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, path := range paths {
+		file := loadTranscript(t, filepath.Base(path))
+		if file.only != "" && file.only != "go" {
+			continue
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) { playHost(t, path, file) })
+	}
+}
+
+// hostPlayer makes the client do what the host's lines of a file say, and compares what its callers get.
+type hostPlayer struct {
+	t      *testing.T
+	client *Client
+	done   chan error // one per step of the other half; an error is its last word
+	calls  map[string]*hostCall
+
+	mu      sync.Mutex
+	changed []State
+	exits   []Exit
+}
+
+type hostCall struct {
+	cancel    context.CancelFunc
+	cancelled bool
+	ended     chan struct{}
+	result    json.RawMessage
+	err       error
+	progress  []mcp.ProgressNotificationParams
+}
+
+func playHost(t *testing.T, path string, file transcript) {
+	t.Helper()
+	player := &hostPlayer{t: t, done: make(chan error, 256), calls: map[string]*hostCall{}}
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go player.listen(listener)
+	client, err := Start(within(t), &Options{
+		Command: []string{os.Args[0]},
+		Env:     []string{envTranscript + "=" + path, envEvents + "=" + socket},
+		OnChanged: func(info *ServerInfo) {
+			player.mu.Lock()
+			player.changed = append(player.changed, info.State)
+			player.mu.Unlock()
+		},
+		OnExit: func(exit Exit) { player.mu.Lock(); player.exits = append(player.exits, exit); player.mu.Unlock() },
+	})
+	if err != nil {
+		t.Fatalf("%v; the sidecar's half said: %v", err, player.lastWord())
+	}
+	defer client.Close()
+	player.client = client
+	player.play(file)
+}
+
+func (p *hostPlayer) listen(listener net.Listener) {
+	conn, err := listener.Accept()
+	if err != nil {
+		p.done <- err
+		return
+	}
+	defer conn.Close()
+	events := bufio.NewScanner(conn)
+	for events.Scan() {
+		if why, failed := strings.CutPrefix(events.Text(), "fail "); failed {
+			p.done <- fmt.Errorf("%w: %s", errMismatch, why)
+			return
+		}
+		p.done <- nil
+	}
+}
+
+func (p *hostPlayer) lastWord() error {
+	for {
+		select {
+		case err := <-p.done:
+			if err != nil {
+				return err
+			}
+		case <-time.After(time.Second):
+			return nil
+		}
+	}
+}
+
+// inStep waits until the other half has finished so many more steps.
+func (p *hostPlayer) inStep(steps int) {
+	p.t.Helper()
+	for range steps {
+		select {
+		case err := <-p.done:
+			if err != nil {
+				p.t.Fatal(err)
+			}
+		case <-time.After(patience):
+			p.t.Fatal("the sidecar's half does not go on")
+		}
+	}
+}
+
+func (p *hostPlayer) play(file transcript) {
+	p.t.Helper()
+	behind := 0 // steps that the other half must finish before the next line is sent
+	initialized := false
+	var states []State
+	for _, step := range file.steps {
+		switch step.kind {
+		case "send":
+			p.inStep(behind)
+			behind = 0
+			var message map[string]any
+			decodeExactly(p.t, step.texts[0], &message)
+			if message["method"] == MethodInitialize && !initialized {
+				initialized = true // Start has sent it
+			} else {
+				p.send(message)
+			}
+		case "receive":
+			for _, text := range step.texts {
+				var message map[string]any
+				decodeExactly(p.t, text, &message)
+				states = append(states, statesOf(message)...)
+				p.receive(step, message)
+			}
+		case "eof":
+			p.inStep(behind)
+			behind = 0
+			p.client.Close()
+		case "exit":
+			p.client.Close()
+		}
+		behind++
+	}
+	p.inStep(behind)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Equal(p.changed, states) {
+		p.t.Errorf("OnChanged was told %v, want %v", p.changed, states)
+	}
+	if len(p.exits) > 0 && p.exits[0].ExitCode != 0 || p.client.Err() != nil {
+		p.t.Errorf("the client ended with %v, its sidecar with %v", p.client.Err(), p.exits)
+	}
+}
+
+func statesOf(message map[string]any) []State {
+	if message["method"] != "servers/changed" {
+		return nil
+	}
+	params, _ := message["params"].(map[string]any)
+	return []State{State(fmt.Sprint(params["state"]))}
+}
+
+func (p *hostPlayer) send(message map[string]any) {
+	p.t.Helper()
+	method, _ := message["method"].(string)
+	params, _ := message["params"].(map[string]any)
+	switch {
+	case method == "": // an answer: the client gives it by itself
+	case method == notificationCancelled:
+		call := p.calls[fmt.Sprint(params["requestId"])]
+		call.cancelled = true
+		call.cancel()
+	case message["id"] == nil:
+		p.t.Fatalf("the client cannot be made to send %v", message)
+	default:
+		p.calls[fmt.Sprint(message["id"])] = p.start(method, params)
+	}
+}
+
+// start makes the client send one request. A deadline of the file is a deadline of the context.
+func (p *hostPlayer) start(method string, params map[string]any) *hostCall {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	if ms, ok := params["timeoutMs"].(json.Number); ok && ms != "0" {
+		whole, err := ms.Int64()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		cancel()
+		ctx, cancel = context.WithTimeout(context.Background(), time.Duration(whole)*time.Millisecond)
+		delete(params, "timeoutMs")
+	} else if !ok {
+		cancel()
+		ctx, cancel = context.WithCancel(context.Background()) // so that no timeoutMs is sent
+	}
+	p.t.Cleanup(cancel)
+	if params["transport"] == "{{server:scripted}}" {
+		params["transport"] = Stdio{Command: "any"}
+	}
+	call := &hostCall{cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(call.ended)
+		if params["progress"] != true {
+			call.result, call.err = p.client.Request(ctx, method, params)
+			return
+		}
+		call.result, call.err = p.callWithProgress(ctx, call, params)
+	}()
+	return call
+}
+
+func (p *hostPlayer) callWithProgress(ctx context.Context, call *hostCall, params map[string]any) (json.RawMessage, error) {
+	scope := Scope{}
+	if given, ok := params["scope"].(map[string]any); ok {
+		tenant, _ := given["tenant"].(string)
+		scope.Tenant = tenant
+	}
+	server := p.client.Scope(scope).Server(fmt.Sprint(params["server"])).With(
+		Progress(func(note *mcp.ProgressNotificationParams) { call.progress = append(call.progress, *note) }))
+	result, err := server.CallTool(ctx, &mcp.CallToolParams{Name: fmt.Sprint(params["name"]), Arguments: params["arguments"]})
+	if err != nil {
+		return nil, err
+	}
+	return result.Raw, nil
+}
+
+// receive compares what a caller of the client gets with the sidecar's line.
+func (p *hostPlayer) receive(step transcriptStep, message map[string]any) {
+	p.t.Helper()
+	if message["method"] != nil || message["id"] == nil {
+		return
+	}
+	call := p.calls[fmt.Sprint(message["id"])]
+	if call == nil {
+		return // the answer to a line that the client never sent
+	}
+	select {
+	case <-call.ended:
+	case <-time.After(patience):
+		p.t.Fatalf("line %d: the caller waits for ever; the sidecar's half said: %v", step.number, p.lastWord())
+	}
+	if want, isError := message["error"]; isError {
+		p.checkError(step, call, instance(want).(map[string]any))
+		return
+	}
+	if call.err != nil {
+		p.t.Fatalf("line %d: the caller got %v", step.number, call.err)
+	}
+	var got any
+	decodeExactly(p.t, string(call.result), &got)
+	if want := instance(message["result"]); !reflect.DeepEqual(got, want) {
+		p.t.Errorf("line %d: the caller got %v, want %v", step.number, got, want)
+	}
+}
+
+func (p *hostPlayer) checkError(step transcriptStep, call *hostCall, want map[string]any) {
+	p.t.Helper()
+	var failure *Error
+	if !errors.As(call.err, &failure) || fmt.Sprint(want["code"]) != fmt.Sprint(failure.Code) {
+		p.t.Fatalf("line %d: the caller got %v, %v, want %v", step.number, call.result, call.err, want)
+	}
+	data, _ := want["data"].(map[string]any)
+	text := func(key string) string { value, _ := data[key].(string); return value }
+	if failure.Kind != text("kind") || failure.Delivered != text("delivered") {
+		p.t.Errorf("line %d: the caller got %#v, want %v", step.number, failure, want)
+	}
+	if call.cancelled { // answered by the client itself, at once; the sidecar's answer is dropped
+		if !errors.Is(call.err, context.Canceled) {
+			p.t.Errorf("line %d: %v is not context.Canceled", step.number, call.err)
+		}
+		return
+	}
+	if failure.Message != want["message"] || failure.Retry != text("retry") || failure.Server != text("server") {
+		p.t.Errorf("line %d: the caller got %#v, want %v", step.number, failure, want)
+	}
+	var got map[string]any
+	if failure.Data != nil {
+		decodeExactly(p.t, string(failure.Data), &got)
+	}
+	if !reflect.DeepEqual(got, data) {
+		p.t.Errorf("line %d: the data is %v, want %v", step.number, got, data)
+	}
+	if text("kind") == "RemoteError" {
+		var remote *RemoteError
+		wanted, _ := data["remote"].(map[string]any)
+		if !errors.As(call.err, &remote) || fmt.Sprint(remote.Code) != fmt.Sprint(wanted["code"]) {
+			p.t.Errorf("line %d: the server's own error is %v, want %v", step.number, remote, wanted)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+package sidecar
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The parts that the test binary plays when it is started by a test: small sidecars with one bad habit each, built on
+// the real peer, and a host.
+
+func playPart(mode string) {
+	name, arg, _ := strings.Cut(mode, ":")
+	switch name {
+	case "silent":
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "dies":
+		fmt.Fprintln(os.Stderr, "cannot find my shoes")
+		os.Exit(3)
+	case "garbage":
+		fmt.Println("Welcome to the sidecar!")
+		fmt.Print("\xff\xfe\n{\"jsonrpc\":\"1.0\"}\n[]\n\n")
+		serve(nil)
+	case "chatty":
+		go chatter()
+		serve(nil)
+	case "stubborn":
+		signal.Ignore(os.Interrupt, syscall.SIGTERM)
+		serve(nil)
+		select {} // its input has ended; it stays
+	case "host":
+		playHost(arg)
+	case "version":
+		serve(map[string]reverseHandler{MethodInitialize: func(context.Context, json.RawMessage) (any, error) {
+			return nil, localError(CodeVersionMismatch, DeliveredNo, "version 1 only", nil,
+				map[string]any{"want": 7, "have": 1})
+		}})
+	case "newer":
+		serve(map[string]reverseHandler{MethodInitialize: func(context.Context, json.RawMessage) (any, error) {
+			return map[string]any{"protocolVersion": 2}, nil
+		}})
+	case "good":
+		serve(nil)
+	default:
+		fmt.Fprintln(os.Stderr, "no such part:", mode)
+		os.Exit(2)
+	}
+}
+
+// chatter writes 64 MB to stderr: long lines, and lines of a log.
+func chatter() {
+	long := bytes.Repeat([]byte("x"), 1<<20)
+	for i := range 64 {
+		_, _ = os.Stderr.Write(long)
+		fmt.Fprintf(os.Stderr, "\n{\"time\":\"2026-01-02T03:04:05.678Z\",\"level\":\"warning\",\"msg\":\"line %d\",\"n\":%d}\n", i, i)
+	}
+}
+
+type nopWriteCloser struct{ *os.File }
+
+// serve is a sidecar of few words: it answers initialize, connect, get and some methods that only tests use.
+func serve(more map[string]reverseHandler) {
+	var p *peer
+	var generation atomic.Int64
+	known := make(chan map[place]int, 1)
+	known <- map[place]int{}
+	info := func(raw json.RawMessage, connect bool) (any, error) {
+		at, _ := placeOf(raw)
+		table := <-known
+		defer func() { known <- table }()
+		if connect && table[at] == 0 && !strings.Contains(string(raw), `"lazy":true`) {
+			table[at] = int(generation.Add(1))
+		} else if _, ok := table[at]; connect && !ok {
+			table[at] = 0
+		}
+		n, ok := table[at]
+		if !ok {
+			return nil, localError(CodeUnknownServer, DeliveredNo, "no such address", nil, nil)
+		}
+		state := "ready"
+		if n == 0 {
+			state = "idle"
+		}
+		return map[string]any{
+			"server": at.name, "scope": at.scope, "state": state, "since": time.Now().UTC(), "generation": min(n, 1),
+			"transport": "stdio", "auth": map[string]any{"type": "none", "state": "none"},
+			"facts": map[string]any{"reachable": true, "authOk": true}, "attempts": 0, "pid": os.Getpid(),
+		}, nil
+	}
+	handlers := map[string]reverseHandler{
+		MethodInitialize: func(context.Context, json.RawMessage) (any, error) {
+			return map[string]any{
+				"protocolVersion": 1, "sidecar": map[string]any{"name": "part", "pid": os.Getpid()},
+				"limits": map[string]any{"maxFrameBytes": defaultMaxFrame},
+			}, nil
+		},
+		MethodServersConnect: func(_ context.Context, raw json.RawMessage) (any, error) { return info(raw, true) },
+		MethodServersGet:     func(_ context.Context, raw json.RawMessage) (any, error) { return info(raw, false) },
+		MethodToolsList: func(_ context.Context, raw json.RawMessage) (any, error) {
+			if _, err := info(raw, false); err != nil {
+				return nil, err
+			}
+			return map[string]any{"tools": []any{map[string]any{"name": fmt.Sprint(os.Getpid()), "inputSchema": map[string]any{}}}}, nil
+		},
+		MethodToolsCall: callTool(&generation),
+		MethodShutdown:  func(context.Context, json.RawMessage) (any, error) { return map[string]any{}, nil },
+		"test/wait": func(ctx context.Context, _ json.RawMessage) (any, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		"test/half": func(context.Context, json.RawMessage) (any, error) {
+			fmt.Print(`{"jsonrpc":"2.0","id":`)
+			os.Exit(4)
+			return nil, nil
+		},
+		"test/deaf": func(context.Context, json.RawMessage) (any, error) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			return nil, nil
+		},
+		"test/argv": func(context.Context, json.RawMessage) (any, error) { return os.Args[1:], nil },
+		"test/ask": func(ctx context.Context, raw json.RawMessage) (any, error) {
+			answer, failure := p.call(ctx, "roots/list", raw, nil)
+			if failure != nil {
+				return nil, failure
+			}
+			return answer, nil
+		},
+	}
+	for method, handler := range more {
+		handlers[method] = handler
+	}
+	p = newPeer(os.Stdin, nopWriteCloser{os.Stdout}, peerConfig{handlers: handlers})
+	p.run()
+}
+
+// callTool counts in the file named by the arguments, and dies where they say so.
+func callTool(*atomic.Int64) reverseHandler {
+	return func(_ context.Context, raw json.RawMessage) (any, error) {
+		var params struct {
+			Name      string `json:"name"`
+			Arguments struct {
+				Count string `json:"count"`
+				Die   bool   `json:"die"`
+			} `json:"arguments"`
+		}
+		if err := json.Unmarshal(raw, &params); err != nil {
+			return nil, err
+		}
+		if params.Arguments.Count != "" {
+			file, err := os.OpenFile(params.Arguments.Count, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				return nil, err
+			}
+			_, _ = file.WriteString("x")
+			_ = file.Close()
+		}
+		if params.Arguments.Die {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+		return map[string]any{"content": []any{map[string]any{"type": "text", "text": params.Name}}}, nil
+	}
+}
+
+// playHost starts a sidecar, says its pid and waits to be killed.
+func playHost(mode string) {
+	c, err := Start(context.Background(), &Options{Command: []string{os.Args[0]}, Env: []string{envMode + "=" + mode}})
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	fmt.Println(c.Info().Sidecar.PID)
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+}
