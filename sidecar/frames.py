@@ -167,6 +167,28 @@ def find_id(head: bytes) -> bytes | None:
     return None
 
 
+def looks_like_answer(head: bytes) -> bool:
+    """Tell whether a broken or cut message was meant as an answer: a result or an error, and no method."""
+    names = _top_names(head)
+    return "method" not in names and ("result" in names or "error" in names)
+
+
+def _top_names(head: bytes) -> set[str]:
+    names: set[str] = set()
+    depth = 0
+    at = 0
+    while (token := _TOKEN.match(head, at)) is not None:
+        at = token.end()
+        if token[1] is not None:
+            if depth == 1 and head[at : at + 8].lstrip()[:1] == b":":
+                names.add(token[1].decode("latin-1"))
+        elif token[2] is not None:
+            depth += 1
+        elif token[3] is not None:
+            depth -= 1
+    return names
+
+
 def key_of(raw_id: bytes | msgspec.Raw) -> Key:
     """Return the id as a key of a table. Raises FrameError for an id that section 1 refuses."""
     raw = bytes(raw_id)

@@ -202,23 +202,29 @@ class Peer:
 
     def line(self, line: bytes) -> None:
         """Take one line of the host."""
-        if not line.strip():
+        if not line or line.isspace():
             return
         try:
-            envelope = frames.decode(line)
-            self._take(envelope)
+            self._take(frames.decode(line))
         except FrameError as fault:
-            self._fault(fault)
+            self._fault(fault, answer=frames.looks_like_answer(line[: frames.HEAD_BYTES]))
 
     def too_long(self, head: bytes, tail: bytes, size: int) -> None:  # noqa: ARG002 - section 1 looks at the head alone
         """Answer a line over the frame limit, which was skipped to its newline."""
         fault = FrameError(f"invalid request: a line of at least {size} bytes is over maxFrameBytes")
         fault.raw_id = frames.find_id(head)
-        self._fault(fault, limit=self.max_frame)
+        self._fault(fault, limit=self.max_frame, answer=frames.looks_like_answer(head))
 
-    def _fault(self, fault: FrameError, limit: int | None = None) -> None:
+    def _fault(self, fault: FrameError, limit: int | None = None, *, answer: bool = False) -> None:
         data: dict[str, Any] = {}
-        if fault.raw_id is not None:
+        if answer:
+            # Its id is one of ours: nobody else will answer that request, and in `data.id` the host would take it
+            # for one of its own.
+            key = frames.key_or_none(fault.raw_id or b"")
+            waiter = self._pending.get(key) if isinstance(key, int) else None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(PeerError(errors.PARSE_ERROR, "the host's answer could not be read"))
+        elif fault.raw_id is not None:
             data["id"] = msgspec.Raw(fault.raw_id)
         if limit is not None:
             data["limit"] = limit
@@ -241,7 +247,7 @@ class Peer:
                 self._request(frames.key_of(raw_id), raw_id, method, envelope.params)
             else:
                 self._notification(method, envelope.params)
-        elif envelope.id is not ABSENT and (envelope.result is ABSENT) != (envelope.error is ABSENT):
+        elif envelope.id is not ABSENT and not (envelope.result is ABSENT and envelope.error is ABSENT):
             self._answer(raw_id, envelope)
         else:
             raise FrameError("invalid request: neither a request nor an answer", raw_id=_readable(raw_id))
@@ -339,18 +345,16 @@ class Peer:
     def forget(self, request: Request) -> None:
         """Drop an answered request from the table."""
         self.in_flight.pop(request.key, None)
-        if not self.in_flight:
-            for waiter in self._idle:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._idle.clear()
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._idle.clear()
 
-    async def idle(self) -> None:
-        """Return when no request is in flight."""
-        if self.in_flight:
-            waiter: asyncio.Future[None] = self.loop.create_future()
-            self._idle.append(waiter)
-            await waiter
+    async def one_answered(self) -> None:
+        """Return when one more request has been answered."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self._idle.append(waiter)
+        await waiter
 
     def abort_all(self, make: Callable[[Request], errors.WireError], but: Request | None = None) -> None:
         """Answer every request in flight, except `but`, with the error that `make` gives."""
@@ -402,13 +406,18 @@ class Peer:
                 error = _ErrorBody(errors.INTERNAL_ERROR, "the host sent a malformed error")
         if raw_id == b"null":
             # A fault of a frame of ours: the request whose id it names will get no other answer.
-            named = error.data.get("id") if error is not None and isinstance(error.data, dict) else None
-            waiter = self._pending.get(named) if isinstance(named, int) else None
+            # One that is in flight twice is untouched: only the second line was refused.
+            data = error.data if error is not None and isinstance(error.data, dict) else {}
+            twice = error is not None and error.code == errors.INVALID_REQUEST and "limit" not in data
+            named = data.get("id")
+            waiter = self._pending.get(named) if isinstance(named, int) and not twice else None
         else:
             key = frames.key_of(raw_id)
             waiter = self._pending.get(key) if isinstance(key, int) else None
         if waiter is None or waiter.done():
             logger.debug("ignored an answer to no request of ours")
+        elif envelope.result is not ABSENT and error is not None:
+            waiter.set_exception(PeerError(errors.INVALID_REQUEST, "the host answered with a result and an error"))
         elif error is not None:
             waiter.set_exception(PeerError(error.code, error.message, error.data))
         else:

@@ -105,3 +105,8 @@ def configure(level: int) -> StderrHandler:
     logging.getLogger("sidecar").setLevel(level)
     logging.captureWarnings(capture=True)
     return handler
+
+
+def set_level(level: int) -> None:
+    """Change the level of our own log lines."""
+    logging.getLogger("sidecar").setLevel(level)

@@ -300,13 +300,17 @@ class Channel:
     def _answer(self, raw_id: bytes, body: bytes) -> None:
         self._send_soon(b'{"jsonrpc":"2.0","id":' + raw_id + b"," + body + b"}")
 
+    def fail_pending(self, error: errors.SidecarError) -> None:
+        """Fail everything in flight with this error and its own `delivered`; the channel can still be closed."""
+        for call in list(self.pending.values()):
+            call.fail(copy_error(error, call.track.delivered))
+
     def fail(self, error: errors.SidecarError) -> None:
         """End the channel: everything in flight fails with this error and its own `delivered`."""
         if self.error is not None:
             return
         self.error = error
-        for call in list(self.pending.values()):
-            call.fail(copy_error(error, call.track.delivered))
+        self.fail_pending(error)
         for task in list(self._answering.values()):
             task.cancel()
         self.closed.set()

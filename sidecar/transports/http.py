@@ -49,7 +49,7 @@ class HTTPChannel(Channel):
     ) -> None:
         """Send `headers` with every request."""
         super().__init__(max_result, label)
-        self.headers = dict(headers)
+        self.headers = {name.lower(): value for name, value in headers.items()}
         self.session_id: str | None = None
         self.protocol_version: str | None = None
         self._client = client
@@ -67,15 +67,15 @@ class HTTPChannel(Channel):
     # -- requests ---------------------------------------------------------------------------------------------
 
     def _headers(self, extra: Mapping[str, str] | None) -> dict[str, str]:
-        """Merge in rising order: the caller's, the configured, the protocol's own."""
-        headers = {name.lower(): value for name, value in (extra or {}).items()}
-        for name, value in self.headers.items():
-            headers[name.lower()] = value
+        """Merge in rising order: the configured, the call's, the protocol's own."""
+        headers = dict(self.headers)
+        if extra:
+            headers.update((name.lower(), value) for name, value in extra.items())
         headers["accept"] = ACCEPT
         headers["accept-encoding"] = "gzip, deflate"
         headers["content-type"] = "application/json"
         if self.protocol_version is not None:
-            headers.setdefault(VERSION, self.protocol_version)
+            headers[VERSION] = self.protocol_version
         if self.session_id is not None:
             headers[SESSION] = self.session_id
         return headers

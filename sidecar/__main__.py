@@ -1,0 +1,30 @@
+"""The program: `mcp-sidecar`, `python -m sidecar` and `fastmcp_wrapper.py`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    argv = sys.argv[1:]
+    parent = os.getppid()
+    wire = None
+    if not argv or argv[0].startswith("-") or argv[0] == "serve":
+        if not {"-h", "--help", "--version"} & set(argv):
+            # Before anything else is imported: whatever prints later must not reach the wire.
+            from sidecar.stdio import claim  # noqa: PLC0415
+
+            wire = claim()
+    from sidecar.cli import run  # noqa: PLC0415
+
+    code = run(argv, wire, parent)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that import or log may still run; nothing they do is worth waiting for.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

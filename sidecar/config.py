@@ -1,0 +1,202 @@
+"""What `servers/connect` asks for, checked once and kept in the form the connection needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sidecar import errors, wire
+from sidecar.auth.egress import BadURL, parse_url
+
+M = TypeVar("M", bound=BaseModel)
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*\Z")
+_OURS: Final = ("authorization", "host")
+_OUR_PREFIXES: Final = ("mcp-", "content-")
+_HOP: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_NOT_CONFIG: Final = ("timeoutMs", "wait", "lazy", "replace", "server", "scope")
+DEFAULT_CONNECT_MS: Final = 30_000
+DEFAULT_REQUEST_MS: Final = 60_000
+
+
+def pointer(*parts: object) -> str:
+    """Return a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def invalid(path: str, message: str, **extra: Any) -> errors.InvalidParams:
+    """Return the -32602 that names the member at fault."""
+    return errors.InvalidParams(f"{path or 'params'}: {message}", path=path, **extra)
+
+
+def validate(model: type[M], params: bytes | memoryview) -> M:
+    """Return params as a model. Raises InvalidParams for the first fault, without repeating any value."""
+    try:
+        return model.model_validate_json(params)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if fault["type"] == "json_invalid":
+            raise invalid("", "not valid JSON for this method") from None
+        loc = [part for part in fault["loc"] if part not in _TAGS]
+        message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
+        raise invalid(pointer(*loc), message) from None
+
+
+_TAGS: Final = frozenset(
+    {"http", "sse", "stdio", "none", "bearer", "headers[HeaderAuth]", "HTTPTransport", "function-after"}
+)
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """One server's configuration. `identity` tells two of them apart."""
+
+    transport: str
+    identity: dict[str, Any]
+    auth: str = "none"
+    protocol: str = "auto"
+    client_info: Mapping[str, str] = field(default_factory=dict)
+    connect_seconds: float = DEFAULT_CONNECT_MS / 1000
+    request_seconds: float = DEFAULT_REQUEST_MS / 1000
+    max_in_flight: int = 1000
+    max_result: int = 16 * wire.MIB
+    rate: float | None = None
+    burst: int | None = None
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tls: Mapping[str, Any] | None = None
+    proxy: str | None = None
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    inherit_env: tuple[str, ...] = ()
+    cwd: str | None = None
+    log_stderr: bool = True
+    secrets: tuple[str, ...] = ()
+
+
+def server_config(params: wire.ConnectParams, default_client: Mapping[str, str]) -> ServerConfig:
+    """Return the configuration that `servers/connect` asks for. Raises InvalidParams."""
+    protocol = params.protocol if params.protocol is not None else "auto"
+    if protocol not in wire.PROTOCOLS:
+        raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
+    timeouts = params.timeouts or wire.Timeouts()
+    limits = params.limits or wire.ServerLimits()
+    dumped = params.model_dump(by_alias=True, mode="json", exclude_none=True)
+    values: dict[str, Any] = {
+        "transport": params.transport.type,
+        "identity": {key: value for key, value in dumped.items() if key not in _NOT_CONFIG},
+        "auth": params.auth.type if params.auth is not None else "none",
+        "protocol": protocol,
+        "client_info": params.client_info.model_dump(exclude_none=True) if params.client_info else default_client,
+        "connect_seconds": (timeouts.connect_ms or DEFAULT_CONNECT_MS) / 1000,
+        "request_seconds": (timeouts.request_ms or DEFAULT_REQUEST_MS) / 1000,
+        "max_in_flight": limits.max_in_flight,
+        "max_result": limits.max_result_bytes,
+        "rate": limits.rate_per_second,
+        "burst": limits.burst,
+    }
+    if isinstance(params.transport, wire.StdioTransport):
+        values |= _stdio(params.transport, params.auth)
+    else:
+        values |= _http(params.transport, params.auth)
+    return ServerConfig(**values)
+
+
+def _http(transport: wire.HTTPTransport | wire.SSETransport, auth: Any) -> dict[str, Any]:
+    try:
+        parse_url(transport.url)
+    except BadURL as error:
+        raise invalid("/transport/url", str(error)) from None
+    headers: dict[str, str] = {}
+    secrets: list[str] = []
+    for name, value in (transport.headers or {}).items():
+        check_header(name, value, "/transport/headers")
+        headers[name.lower()] = value
+        secrets.append(value)
+    if isinstance(auth, wire.BearerAuth):
+        check_header("authorization", auth.token, "/auth/token")
+        if not auth.token.strip():
+            raise invalid("/auth/token", "the token is empty")
+        headers["authorization"] = f"Bearer {auth.token}"
+        secrets.append(auth.token)
+    elif isinstance(auth, wire.HeaderAuth):
+        for name, value in auth.headers.items():
+            check_header(name, value, "/auth/headers")
+            headers[name.lower()] = value
+            secrets.append(value)
+    if transport.proxy is not None:
+        try:
+            parse_url(transport.proxy)
+        except BadURL as error:
+            raise invalid("/transport/proxy", str(error)) from None
+    tls = transport.tls.model_dump(by_alias=True, exclude_none=True) if transport.tls is not None else None
+    secrets = [part for secret in secrets for part in (secret, secret.rpartition(" ")[2])]
+    return {"url": transport.url, "headers": headers, "tls": tls, "proxy": transport.proxy, "secrets": tuple(secrets)}
+
+
+def _stdio(transport: wire.StdioTransport, auth: Any) -> dict[str, Any]:
+    if auth is not None and auth.type != "none":
+        raise invalid("/auth", "a stdio server takes its credentials from env, not from auth")
+    texts: list[tuple[str, str]] = [("/transport/command", transport.command)]
+    texts += [(pointer("transport", "args", index), arg) for index, arg in enumerate(transport.args or ())]
+    for name, value in (transport.env or {}).items():
+        where = pointer("transport", "env", name)
+        if not name or "=" in name:
+            raise invalid(where, "a variable's name is not empty and has no '='")
+        texts += [(where, name), (where, value)]
+    if transport.cwd is not None:
+        texts.append(("/transport/cwd", transport.cwd))
+    for where, text in texts:
+        if "\0" in text:
+            raise invalid(where, "NUL is not allowed")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise invalid(where, "not valid Unicode")
+    if not transport.command:
+        raise invalid("/transport/command", "the command is empty")
+    return {
+        "argv": (transport.command, *(transport.args or ())),
+        "env": dict(transport.env or {}),
+        "inherit_env": tuple(transport.inherit_env or ()),
+        "cwd": transport.cwd,
+        "log_stderr": transport.stderr != "discard",
+        "secrets": tuple((transport.env or {}).values()),
+    }
+
+
+def check_header(name: str, value: str, path: str) -> None:
+    """Refuse a header that HTTP does not allow or that the connection itself sets. Raises InvalidParams."""
+    if not _HEADER_NAME.match(name):
+        raise invalid(path, "a header's name has characters that HTTP does not allow")
+    if not _HEADER_VALUE.match(value):
+        raise invalid(pointer(*path.strip("/").split("/"), name), "the value has control characters")
+    if name.lower() in _HOP:
+        raise invalid(pointer(*path.strip("/").split("/"), name), "this header belongs to the HTTP client")
+
+
+def check_call_headers(headers: Mapping[str, str]) -> None:
+    """Refuse a call's header that is not the call's to set. Raises InvalidParams."""
+    for name, value in headers.items():
+        check_header(name, value, "/headers")
+        if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
+            raise invalid(pointer("headers", name), "a call may not set Authorization, Host, Mcp-* or Content-*")
+
+
+def child_environment(config: ServerConfig, ours: Mapping[str, str], safe: tuple[str, ...]) -> dict[str, str]:
+    """Return the whole environment of a child: the safe list, the names it inherits, and its own."""
+    env = {name: ours[name] for name in (*safe, *config.inherit_env) if name in ours}
+    return env | dict(config.env)
+
+
+def command_path(config: ServerConfig, env: Mapping[str, str]) -> str:
+    """Return the path that the command leads to, for the egress policy."""
+    command = config.argv[0]
+    if os.sep in command:
+        return os.path.normpath(os.path.join(config.cwd or os.getcwd(), command))  # noqa: PTH109, PTH118 - text, no file
+    return shutil.which(command, path=env.get("PATH")) or command

@@ -1,0 +1,205 @@
+"""The connections by address: opens, finds, lists and closes them all, inside the limits of the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sidecar import errors
+from sidecar.auth.egress import EgressPolicy
+from sidecar.callbacks import Notices
+from sidecar.config import ServerConfig, child_environment, command_path
+from sidecar.connection import Connection, Services, refuse_request
+from sidecar.telemetry.redact import SECRETS
+from sidecar.transports.channel import Call, Channel
+from sidecar.transports.guard import Guard
+
+ScopeKey = tuple[str, str, str]
+SCOPE_PARTS: Final = ("tenant", "user", "session")
+
+
+def scope_key(parts: Mapping[str, str | None]) -> ScopeKey:
+    """Return a scope as a key: absent and empty are the same."""
+    return (parts.get("tenant") or "", parts.get("user") or "", parts.get("session") or "")
+
+
+def scope_body(key: ScopeKey) -> dict[str, str]:
+    """Return a scope as it stands in what we send; `{}` if empty."""
+    return {name: part for name, part in zip(SCOPE_PARTS, key, strict=True) if part}
+
+
+class Hub:
+    """All connections of the process."""
+
+    def __init__(
+        self,
+        notices: Notices,
+        guard: Guard,
+        engine: Callable[[], Awaitable[None]],
+        environ: Mapping[str, str],
+    ) -> None:
+        """Start empty; `environ` is the sidecar's own environment as it was at the start."""
+        self.policy = EgressPolicy()
+        self.limits: dict[str, Any] = {}
+        self.in_flight = 0
+        self.in_flight_by_scope: Counter[ScopeKey] = Counter()
+        self._notices = notices
+        self._guard = guard
+        self._environ = environ
+        self._connections: dict[tuple[ScopeKey, str], Connection] = {}
+        self._by_scope: Counter[ScopeKey] = Counter()
+        self._pressed = False
+        self._services = Services(
+            make_channel=self._make_channel,
+            engine=engine,
+            changed=self._changed,
+            capabilities=dict,
+            serve=_serve,
+            pressed=lambda: self._pressed,
+        )
+
+    # -- finding ----------------------------------------------------------------------------------------------
+
+    def find(self, scope: ScopeKey, name: str) -> Connection:
+        """Return the connection of exactly this address. Raises UnknownServer; a foreign one is unknown too."""
+        connection = self._connections.get((scope, name))
+        if connection is None:
+            raise unknown_server(scope, name)
+        return connection
+
+    def get(self, scope: ScopeKey, name: str) -> Connection | None:
+        """Return the connection of this address, or None."""
+        return self._connections.get((scope, name))
+
+    def infos(self, scope: ScopeKey | None) -> list[dict[str, Any]]:
+        """Return the `ServerInfo` of every connection of a scope, or of all."""
+        return [
+            connection.info()
+            for (its_scope, _), connection in self._connections.items()
+            if scope is None or its_scope == scope
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many connections are in each state."""
+        return dict(Counter(connection.state for connection in self._connections.values()))
+
+    # -- opening and closing ----------------------------------------------------------------------------------
+
+    def add(self, scope: ScopeKey, name: str, config: ServerConfig) -> Connection:
+        """Make the address known. Raises QuotaExceeded and AuthPolicy; neither leaves an address."""
+        self._check_quota(scope)
+        self.check_egress(config)
+        connection = Connection(name, scope_body(scope), config, self._services)
+        self._connections[scope, name] = connection
+        self._by_scope[scope] += 1
+        SECRETS.add(*config.secrets)
+        return connection
+
+    def _check_quota(self, scope: ScopeKey) -> None:
+        for count, limit in (
+            (len(self._connections), "maxServers"),
+            (self._by_scope[scope], "maxServersPerScope"),
+        ):
+            if count >= self.limits[limit]:
+                raise errors.QuotaExceeded(
+                    f"{limit} addresses are known already; disconnect some or raise the limit",
+                    limit=limit,
+                    value=self.limits[limit],
+                )
+
+    def check_egress(self, config: ServerConfig) -> None:
+        """Refuse a URL or command that the policy does not allow. Raises AuthPolicy."""
+        if config.transport == "stdio":
+            env = child_environment(config, self._environ, _safe_env())
+            self.policy.check_command(command_path(config, env))
+        else:
+            from sidecar.auth.egress import parse_url  # noqa: PLC0415
+
+            self.policy.check_origin(parse_url(config.url)[0], from_host=True)
+
+    def remove(self, scope: ScopeKey, name: str) -> Connection:
+        """Forget the address; the caller closes the connection. Raises UnknownServer."""
+        connection = self.find(scope, name)
+        del self._connections[scope, name]
+        self._by_scope[scope] -= 1
+        if not self._by_scope[scope]:
+            del self._by_scope[scope]
+        return connection
+
+    async def close_all(self) -> None:
+        """Close every connection and the guard; bounded in time."""
+        connections = list(self._connections.values())
+        self._connections.clear()
+        self._by_scope.clear()
+        if connections:
+            await asyncio.gather(*(close(connection) for connection in connections), return_exceptions=True)
+        await self._guard.aclose()
+
+    def pressure(self, pressed: bool) -> None:  # noqa: FBT001 - the one question there is
+        """Stop reading from the servers while the host reads too slowly."""
+        self._pressed = pressed
+        for connection in self._connections.values():
+            connection.pause(pressed)
+
+    def _changed(self, connection: Connection) -> None:
+        key = (scope_key(connection.scope), connection.name)
+        self._notices.state(key, connection.info())
+
+    def _processes(self) -> int:
+        return sum(
+            connection.config.transport == "stdio" and connection.state in {"connecting", "ready"}
+            for connection in self._connections.values()
+        )
+
+    def _make_channel(self, config: ServerConfig, label: dict[str, Any]) -> Channel:
+        if config.transport == "stdio":
+            from sidecar.transports.stdio import SAFE_ENV, StdioChannel  # noqa: PLC0415
+
+            if self._processes() > self.limits["maxProcesses"]:
+                raise errors.QuotaExceeded(
+                    "too many server processes", limit="maxProcesses", value=self.limits["maxProcesses"]
+                )
+            return StdioChannel(
+                guard=self._guard,
+                argv=list(config.argv),
+                env=child_environment(config, self._environ, SAFE_ENV),
+                cwd=config.cwd,
+                log_stderr=config.log_stderr,
+                max_result=config.max_result,
+                label=label,
+            )
+        from sidecar.transports.client import HTTPClient  # noqa: PLC0415
+        from sidecar.transports.http import HTTPChannel  # noqa: PLC0415
+        from sidecar.transports.sse import SSEChannel  # noqa: PLC0415
+
+        client = HTTPClient(config.url, self.policy, tls=config.tls, proxy=config.proxy)
+        kind = SSEChannel if config.transport == "sse" else HTTPChannel
+        return kind(client, config.headers, config.max_result, label)
+
+
+def unknown_server(scope: ScopeKey, name: str) -> errors.UnknownServer:
+    """Return the 1101: the same for a name that is unknown and for one that is another scope's."""
+    error = errors.UnknownServer(f"no server {name!r} in this scope: send servers/connect first")
+    error.at(name, scope_body(scope))
+    return error
+
+
+async def close(connection: Connection, reason: str = "disconnected") -> None:
+    """Close one connection and forget its secrets."""
+    await connection.close(reason)
+    SECRETS.discard(*connection.config.secrets)
+
+
+async def _serve(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:
+    del connection, params, call
+    return await refuse_request(method)
+
+
+def _safe_env() -> tuple[str, ...]:
+    from sidecar.transports.stdio import SAFE_ENV  # noqa: PLC0415
+
+    return SAFE_ENV

@@ -1,0 +1,452 @@
+"""MCP operations of the host: the envelope is ours, everything else goes to the server as the bytes it is.
+
+The way of one call: envelope -> connection -> channel -> server, and the bytes of its result back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from sidecar import errors, frames, wire
+from sidecar.callbacks import Notices
+from sidecar.config import check_call_headers, invalid, pointer
+from sidecar.connection import Connection, Link
+from sidecar.hub import Hub, ScopeKey, scope_body
+from sidecar.rpc import Outcome, Request, Work
+from sidecar.transports.channel import OnProgress, Payload, bad_peer
+from sidecar.transports.http import SessionGone
+
+MAX_PAGES: Final = 1000
+TRIES: Final = 3
+TRY_SECONDS: Final = 1.0
+_RETRIED: Final = (errors.ConnectFailed, errors.ConnectionLost, errors.ServerExited, errors.Unresponsive)
+_NEVER_AFTER_MAYBE: Final = frozenset({"tools/call", "logging/setLevel"})
+_NAMES_MAX: Final = 4096
+_LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_X_HEADER: Final = b"x-mcp-header"
+_EMPTY_META: Final = msgspec.Raw(b"{}")
+
+
+@dataclass(slots=True)
+class Envelope:
+    """The keys of an operation that are ours, decoded, and the server's, as bytes in their order."""
+
+    scope: ScopeKey
+    server: str
+    timeout_ms: int | None
+    all: bool
+    progress: bool
+    idempotent: bool
+    headers: dict[str, str]
+    params: dict[str, msgspec.Raw]
+
+
+class Operations:
+    """Serves the MCP operations of the contract."""
+
+    def __init__(self, hub: Hub, notices: Notices) -> None:
+        """Find connections in `hub`; tell progress through `notices`."""
+        self._hub = hub
+        self._notices = notices
+        self._servers: dict[bytes, str] = {}
+        self._scopes: dict[bytes, ScopeKey] = {}
+
+    def serve(self, request: Request) -> Work:
+        """Take an operation: everything that can be wrong with it on this side is found here, at once."""
+        envelope = self._envelope(request)
+        connection = self._hub.find(envelope.scope, envelope.server)
+        request.address = (envelope.server, scope_body(envelope.scope))
+        seconds = envelope.timeout_ms / 1000 if envelope.timeout_ms is not None else connection.config.request_seconds
+        self._admit(request, envelope.scope)
+        request.arm(seconds)
+        request.on_abandoned = connection.abandoned
+        return self._run(request, envelope, connection)
+
+    def _admit(self, request: Request, scope: ScopeKey) -> None:
+        hub = self._hub
+        for count, limit in (
+            (hub.in_flight, "maxInFlight"),
+            (hub.in_flight_by_scope[scope], "maxInFlightPerScope"),
+        ):
+            if count >= hub.limits[limit]:
+                raise errors.Overloaded(
+                    "too many operations in flight: wait for answers, or raise the limit",
+                    limit=limit,
+                    value=hub.limits[limit],
+                )
+        hub.in_flight += 1
+        hub.in_flight_by_scope[scope] += 1
+
+        def answered() -> None:
+            hub.in_flight -= 1
+            hub.in_flight_by_scope[scope] -= 1
+            if not hub.in_flight_by_scope[scope]:
+                del hub.in_flight_by_scope[scope]
+
+        request.on_answered = answered
+
+    # -- the envelope -----------------------------------------------------------------------------------------
+
+    def _envelope(self, request: Request) -> Envelope:
+        parts = frames.members(request.params)
+        server = self._server(parts.pop("server", None))
+        scope = self.scope(parts.pop("scope", None))
+        envelope = Envelope(
+            scope=scope,
+            server=server,
+            timeout_ms=_millis(parts.pop("timeoutMs", None)),
+            all=_flag(parts, "all"),
+            progress=_flag(parts, "progress"),
+            idempotent=_flag(parts, "idempotent"),
+            headers=_headers(parts.pop("headers", None)),
+            params=parts,
+        )
+        if _flag(parts, "detach"):
+            raise invalid("/detach", "background tasks are not supported yet")
+        if envelope.all and request.method not in wire.LISTS:
+            raise invalid("/all", "only lists have pages")
+        meta = parts.get("_meta")
+        if meta is not None:
+            if memoryview(meta)[:1] != b"{":
+                raise invalid("/_meta", "must be an object")
+            if frames.member(meta, "progressToken") is not None:
+                raise invalid("/_meta/progressToken", "the token is the sidecar's: ask with progress: true")
+        return envelope
+
+    def _server(self, raw: msgspec.Raw | None) -> str:
+        if raw is None:
+            raise invalid("/server", "missing: name the server that servers/connect was given")
+        key = bytes(raw)
+        name = self._servers.get(key)
+        if name is None:
+            name = frames.text_of(raw)
+            if name is None or not _SERVER_NAME(name):
+                raise invalid("/server", "a name is 1-128 of A-Z a-z 0-9 . _ -")
+            if len(self._servers) >= _NAMES_MAX:
+                self._servers.clear()
+            self._servers[key] = name
+        return name
+
+    def scope(self, raw: msgspec.Raw | None) -> ScopeKey:
+        """Return a scope as its key. Raises InvalidParams."""
+        if raw is None:
+            return ("", "", "")
+        key = bytes(raw)
+        scope = self._scopes.get(key)
+        if scope is None:
+            scope = _scope(raw)
+            if len(self._scopes) >= _NAMES_MAX:
+                self._scopes.clear()
+            self._scopes[key] = scope
+        return scope
+
+    # -- running ----------------------------------------------------------------------------------------------
+
+    async def _run(self, request: Request, envelope: Envelope, connection: Connection) -> Outcome:
+        if request.method == "logging/setLevel":
+            return await self._with_retry(request, envelope, connection, self._set_level)
+        if envelope.all:
+            return await self._with_retry(request, envelope, connection, self._all_pages)
+        return await self._with_retry(request, envelope, connection, self._once)
+
+    async def _with_retry(
+        self,
+        request: Request,
+        envelope: Envelope,
+        connection: Connection,
+        work: Callable[[Request, Envelope, Connection, Link], Any],
+    ) -> Outcome:
+        """Run `work`, and again only as wire section 6 allows it."""
+        begun = request.peer.loop.time()
+        tries = 0
+        repeated = False
+        while True:
+            tries += 1
+            request.delivered = "no"
+            link: Link | None = None
+            try:
+                link = await connection.acquire(request)
+                await connection.gate.enter(request)
+                try:
+                    outcome: Payload = await work(request, envelope, connection, link)
+                finally:
+                    connection.gate.leave()
+            except SessionGone as error:
+                if link is not None:
+                    connection.drop(link, errors.SessionExpired(error.message, delivered="no"))
+                if tries > 1:
+                    raise
+            except _RETRIED as error:
+                if error.extra.get("reason") == "disconnected":
+                    raise
+                if error.delivered == "no" and tries < TRIES and request.peer.loop.time() - begun < TRY_SECONDS:
+                    pass
+                elif error.delivered == "maybe" and not repeated and _repeatable(request.method, envelope):
+                    repeated = True
+                else:
+                    raise
+            else:
+                connection.last_success = time.time()
+                return outcome  # type: ignore[return-value]  # a view of bytes is written like bytes
+            request.attempts = tries + 1
+
+    async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+        result = await self._send(request, envelope, connection, link, envelope.params)
+        if request.method == "tools/list":
+            connection.tools_listed = time.time()
+            if link.agreed.modern and _X_HEADER in bytes(result):
+                return _join_list(request.method, result, _listed(link, result, request.method))
+        return result
+
+    async def _send(
+        self,
+        request: Request,
+        envelope: Envelope,
+        connection: Connection,
+        link: Link,
+        params: Mapping[str, msgspec.Raw],
+        method: str | None = None,
+    ) -> Payload:
+        method = method if method is not None else request.method
+        meta: dict[str, bytes] = {}
+        headers: dict[str, str] | None = dict(envelope.headers) if envelope.headers else None
+        if link.agreed.modern:
+            meta = dict(link.agreed.meta)
+            if link.log_level is not None:
+                meta[_LOG_LEVEL_KEY] = link.log_level
+            headers = {**(headers or {}), **_modern_headers(link, method, params)}
+        on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None
+        if envelope.progress:
+
+            def on_progress(token: int) -> tuple[Payload, OnProgress]:
+                with_token = {**meta, "progressToken": b"%d" % token}
+                return _build(params, with_token), self._progress(request, connection)
+
+            body: Payload = b""
+        else:
+            body = _build(params, meta)
+        return await link.channel.request(method, body, request, headers=headers, on_progress=on_progress)
+
+    def _progress(self, request: Request, connection: Connection) -> OnProgress:
+        head = b'{"server":%b,"scope":%b,"requestId":%b' % (
+            frames.quote(connection.name),
+            msgspec.json.encode(connection.scope),
+            request.raw_id,
+        )
+
+        def tell(raw: msgspec.Raw) -> None:
+            if request.answered:
+                return
+            parts = frames.members(raw)
+            body = [head]
+            for name in ("progress", "total", "message"):
+                value = parts.get(name)
+                if value is not None and bytes(value) != b"null":
+                    body.append(b',"%b":%b' % (name.encode(), frames.one_line(bytes(value))))
+            if "progress" in parts:
+                self._notices.progress(b"".join((*body, b"}")))
+
+        return tell
+
+    async def _set_level(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+        if not link.agreed.modern:
+            await self._send(request, envelope, connection, link, envelope.params)
+        else:
+            # The modern era has no such request: the level rides on every request instead.
+            level = envelope.params.get("level")
+            if level is None or frames.text_of(level) is None:
+                raise invalid("/level", "must be a string")
+            link.log_level = bytes(level)
+        return b"{}"
+
+    async def _all_pages(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+        """Follow the pages and return one list; elements keep their bytes."""
+        found: list[msgspec.Raw] = []
+        params = dict(envelope.params)
+        seen: set[bytes] = set()
+        size = 0
+        for _ in range(MAX_PAGES):
+            result = await self._send(request, envelope, connection, link, params)
+            elements = _listed(link, result, request.method)
+            size += len(result)
+            if size > request.peer.max_frame:
+                raise errors.ResultTooLarge(
+                    "all pages together are longer than maxFrameBytes: read page by page",
+                    delivered="yes",
+                    bytes=size,
+                    limit=request.peer.max_frame,
+                )
+            found += elements
+            cursor = frames.member(msgspec.Raw(bytes(result)), "nextCursor")
+            if cursor is None or bytes(cursor) == b"null":
+                if request.method == "tools/list":
+                    connection.tools_listed = time.time()
+                return _join_list(request.method, result, found)
+            if bytes(cursor) in seen:
+                raise bad_peer("the list repeats a cursor", "yes")
+            seen.add(bytes(cursor))
+            params["cursor"] = cursor
+        raise bad_peer(f"the list has more than {MAX_PAGES} pages", "yes")
+
+    async def ping(self, request: Request, connection: Connection) -> Outcome:
+        """Ask the server whether it answers, with what its era has for it."""
+
+        async def work(request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+            method = "server/discover" if link.agreed.modern else "ping"
+            await self._send(request, envelope, connection, link, {}, method)
+            return b"{}"
+
+        scope = ("", "", "")
+        nothing = Envelope(scope, connection.name, None, False, False, True, {}, {})  # noqa: FBT003
+        return await self._with_retry(request, nothing, connection, work)
+
+
+def _SERVER_NAME(name: str) -> bool:  # noqa: N802 - reads as the rule it is
+    return 0 < len(name) <= 128 and all(char.isascii() and (char.isalnum() or char in "._-") for char in name)  # noqa: PLR2004
+
+
+def _scope(raw: msgspec.Raw) -> ScopeKey:
+    try:
+        parts = frames.members(raw)
+    except msgspec.DecodeError:
+        raise invalid("/scope", "must be an object of tenant, user, session") from None
+    values: dict[str, str] = {}
+    for name, part in parts.items():
+        if name not in {"tenant", "user", "session"}:
+            raise invalid(pointer("scope", name), "unknown key")
+        text = "" if bytes(part) == b"null" else frames.text_of(part)
+        if text is None:
+            raise invalid(pointer("scope", name), "must be a string")
+        if len(text) > 256:  # noqa: PLR2004 - wire section 3
+            raise invalid(pointer("scope", name), "longer than 256 characters")
+        values[name] = text
+    return (values.get("tenant", ""), values.get("user", ""), values.get("session", ""))
+
+
+def _millis(raw: msgspec.Raw | None) -> int | None:
+    if raw is None or bytes(raw) == b"null":
+        return None
+    text = bytes(raw)
+    if not frames.is_integer(text) or not 0 < int(text[:20]):
+        raise invalid("/timeoutMs", "must be an integer above 0")
+    return int(text[:20])
+
+
+def _flag(parts: dict[str, msgspec.Raw], name: str) -> bool:
+    raw = parts.pop(name, None)
+    if raw is None:
+        return False
+    text = bytes(raw)
+    if text not in {b"true", b"false", b"null"}:
+        raise invalid(pointer(name), "must be true or false")
+    return text == b"true"
+
+
+def _headers(raw: msgspec.Raw | None) -> dict[str, str]:
+    if raw is None or bytes(raw) == b"null":
+        return {}
+    try:
+        headers: dict[str, str] = msgspec.json.decode(raw, type=dict[str, str])
+    except msgspec.DecodeError:
+        raise invalid("/headers", "must be an object of strings") from None
+    check_call_headers(headers)
+    return headers
+
+
+def _build(params: Mapping[str, msgspec.Raw], meta: Mapping[str, bytes]) -> bytes:
+    """Return the params as JSON; members of `meta` are added to `_meta` where the host has not set them."""
+    parts: list[bytes | memoryview] = []
+    comma = b"{"
+    for name, raw in params.items():
+        value: bytes | memoryview = frames.view(raw)
+        if name == "_meta" and meta:
+            value = _add_meta(raw, meta)
+        parts += (comma, frames.quote(name), b":", value)
+        comma = b","
+    if meta and "_meta" not in params:
+        parts += (comma, b'"_meta":', _add_meta(_EMPTY_META, meta))
+        comma = b","
+    if comma == b"{":
+        return b"{}"
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def _add_meta(raw: msgspec.Raw, meta: Mapping[str, bytes]) -> bytes:
+    have = frames.members(raw)
+    members = [b"%b:%b" % (frames.quote(name), bytes(value)) for name, value in have.items()]
+    members += [b"%b:%b" % (frames.quote(name), value) for name, value in meta.items() if name not in have]
+    return b"{" + b",".join(members) + b"}"
+
+
+def _modern_headers(link: Link, method: str, params: Mapping[str, msgspec.Raw]) -> dict[str, str]:
+    """Return the headers that mirror a modern request (2026-07-28, Streamable HTTP)."""
+    from mcp.shared.inbound import encode_header_value, mcp_param_headers  # noqa: PLC0415 - with the engine
+
+    headers = {"mcp-method": method}
+    key = _NAMED.get(method)
+    name = frames.text_of(params.get(key, frames.ABSENT)) if key is not None else None
+    if name is None:
+        return headers
+    headers["mcp-name"] = encode_header_value(name)
+    if method == "tools/call":
+        if name in link.refused_tools:
+            raise errors.ToolDenied("the tool's x-mcp-header annotations are invalid", tool=name)
+        header_map = link.header_maps.get(name)
+        if header_map and "arguments" in params:
+            headers |= mcp_param_headers(header_map, msgspec.json.decode(params["arguments"]))
+    return headers
+
+
+def _listed(link: Link, result: Payload, method: str) -> list[msgspec.Raw]:
+    """Return the elements of a list; tools whose header annotations are invalid are left out (modern era)."""
+    raw = frames.member(msgspec.Raw(bytes(result)), wire.LISTS[method])
+    try:
+        elements = frames.elements(raw) if raw is not None else None
+    except msgspec.DecodeError:
+        elements = None
+    if elements is None:
+        raise bad_peer(f"the result has no list {wire.LISTS[method]!r}", "yes")
+    if method != "tools/list" or not link.agreed.modern or _X_HEADER not in bytes(result):
+        return elements
+    from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map  # noqa: PLC0415 - with the engine
+
+    kept = []
+    for element in elements:
+        name = frames.text_of(frames.member(element, "name") or frames.ABSENT)
+        schema = frames.member(element, "inputSchema")
+        if name is None or schema is None:
+            kept.append(element)
+            continue
+        decoded = msgspec.json.decode(schema)
+        if find_invalid_x_mcp_header(decoded) is not None:
+            link.refused_tools.add(name)
+            link.header_maps.pop(name, None)
+            continue
+        link.refused_tools.discard(name)
+        link.header_maps[name] = x_mcp_header_map(decoded)
+        kept.append(element)
+    return kept
+
+
+def _join_list(method: str, last: Payload, elements: list[msgspec.Raw]) -> bytes:
+    """Return the last page with all elements in place of its own, without `nextCursor` where all were read."""
+    key = wire.LISTS[method]
+    members = []
+    for name, value in frames.members(msgspec.Raw(bytes(last))).items():
+        if name == key:
+            value = msgspec.Raw(b"[" + b",".join(bytes(element) for element in elements) + b"]")
+        elif name == "nextCursor" and bytes(value) == b"null":
+            continue
+        members.append(b"%b:%b" % (frames.quote(name), bytes(value)))
+    return b"{" + b",".join(members) + b"}"
+
+
+def _repeatable(method: str, envelope: Envelope) -> bool:
+    return method not in _NEVER_AFTER_MAYBE or (method == "tools/call" and envelope.idempotent)
