@@ -124,7 +124,7 @@ func (p *sidecarPlayer) receive(step transcriptStep) error {
 	}
 	switch method {
 	case MethodInitialize: // the client tells about itself what its options say
-		want, got = map[string]any{more: nil, "protocolVersion": want["protocolVersion"]}, got
+		want = map[string]any{more: nil, "protocolVersion": want["protocolVersion"]}
 	case notificationCancelled:
 		want = map[string]any{more: nil, "requestId": p.ids[fmt.Sprint(want["requestId"])]}
 	case MethodShutdown:

@@ -31,6 +31,11 @@ class Talk(Sidecar):
         self.exit_code()
         return rest
 
+    def close(self, code: int = 0) -> None:
+        """Close strictly. Ids may come again: whoever plays lines has compared each of them already."""
+        self.duplicates.clear()
+        super().close(code)
+
     def log(self) -> str:
         """Return the end of what the process wrote to stderr."""
         return self.stderr[-4000:].decode(errors="replace")

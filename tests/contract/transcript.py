@@ -88,9 +88,9 @@ def raw_line(text: str) -> bytes:
     """Return the bytes of a `=>` line: a list of parts, or the text itself."""
     try:
         parts = json.loads(text)
-    except json.JSONDecodeError:
+        return (build(parts) if isinstance(parts, list) else text.encode()) + b"\n"
+    except ValueError:  # no JSON, or a list of something else
         return text.encode() + b"\n"
-    return (build(parts) if isinstance(parts, list) else text.encode()) + b"\n"
 
 
 class MismatchError(AssertionError):
