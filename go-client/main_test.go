@@ -1,8 +1,13 @@
+//go:build unix
+
 package sidecar
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -18,6 +23,7 @@ func TestMain(m *testing.M) {
 		playPart(mode)
 		return
 	}
+	findProgram()
 	code := m.Run()
 	if code == 0 {
 		if err := leaks(); err != nil {
@@ -26,6 +32,22 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// findProgram lets the examples read as a user writes them: with the sidecar and the servers in PATH. Where they are
+// not installed the examples are skipped, unless nothing may be missing.
+func findProgram() {
+	if bin, err := filepath.Abs(venvBin); err == nil {
+		os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
+	for _, program := range []string{programName, "mcp-server-time", "node"} {
+		if _, err := exec.LookPath(program); err != nil && os.Getenv("REQUIRE_ALL") != "1" {
+			fmt.Printf("SKIP Example: %s is missing: run make setup\n", program)
+			flag.Parse()
+			_ = flag.Set("test.skip", "^Example") // it is a flag of package testing
+			return
+		}
+	}
 }
 
 // leaks reports goroutines of this package and children that outlived the tests.

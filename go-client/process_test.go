@@ -1,3 +1,5 @@
+//go:build unix
+
 package sidecar
 
 import (
@@ -30,7 +32,8 @@ func within(t *testing.T) context.Context {
 
 func part(mode string) *Options {
 	return &Options{
-		Command: []string{os.Args[0]}, Env: []string{envMode + "=" + mode}, StopTimeout: time.Second,
+		Command: []string{os.Args[0]}, StopTimeout: time.Second,
+		Env: []string{envMode + "=" + mode, "GORACE=atexit_sleep_ms=0"}, // the race detector's exit takes a second
 	}
 }
 
