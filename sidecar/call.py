@@ -1,0 +1,134 @@
+"""`mcp-sidecar call`: one request from a shell, over the same wire that a host speaks, inside one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from sidecar import early, frames
+from sidecar.serve import Process
+from sidecar.stdio import LineReader, LineWriter
+
+if TYPE_CHECKING:
+    from sidecar.cli import Options
+
+DEFAULT_SERVER: Final = "cli"
+_PROCESS: Final = ("initialize", "ping", "shutdown")
+_PREFIX: Final = ("sidecar/", "servers/list", "catalog/")
+
+
+class Failed(Exception):  # noqa: N818 - the request failed, the program did not
+    """A request was answered with an error; `body` is the error object."""
+
+    def __init__(self, body: Any) -> None:
+        """Keep the error object."""
+        super().__init__("failed")
+        self.body = body
+
+
+class _Host:
+    """The host's half of the wire, as small as it can be."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._waiting: dict[int, asyncio.Future[frames.Envelope]] = {}
+        self._writer = LineWriter(write_fd, lambda _: None)
+        self._reader = LineReader(read_fd, self, 1 << 30)
+        self._reader.start()
+
+    def line(self, line: bytes) -> None:
+        envelope = frames.decode(line)
+        if envelope.method is frames.ABSENT:
+            waiter = self._waiting.pop(int(bytes(envelope.id)), None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(envelope)
+
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
+        """Never told: no answer is over this limit."""
+
+    def end(self, error: OSError | None) -> None:
+        """Never told: both ends are ours."""
+
+    async def request(self, number: int, method: str, params: bytes) -> bytes:
+        """Send a request and return its result. Raises Failed."""
+        waiter = self._waiting[number] = asyncio.get_running_loop().create_future()
+        head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (number, frames.quote(method))
+        self._writer.write(head, params, b"}\n")
+        envelope = await waiter
+        if envelope.error is not frames.ABSENT:
+            raise Failed(msgspec.json.decode(envelope.error))
+        return bytes(envelope.result)
+
+
+async def call(options: Options, environ: Mapping[str, str], parent: int) -> int:
+    """Send the request that the words ask for; return 0 for a result, 1 for an error or `isError`, 2 for bad words."""
+    try:
+        params = _params(options)
+        config = _transport(options)
+    except ValueError as error:
+        return _complain({"code": -32602, "message": str(error)}, 2)
+    host_read, wire_out = os.pipe()
+    wire_in, host_write = os.pipe()
+    process = Process(wire_in, wire_out, agreement=early.Agreement(), environ=environ, parent=parent)
+    running = asyncio.create_task(process.run())
+    host = _Host(host_read, host_write)
+    try:
+        if config is not None:
+            await host.request(1, "servers/connect", config)
+        result = await host.request(2, options.words[0], params)
+    except Failed as failed:
+        return _complain(failed.body, 1)
+    finally:
+        os.close(host_write)  # the end of input: drain, close everything
+        await running
+    sys.stdout.write(msgspec.json.format(result, indent=2).decode() + "\n")
+    failed_tool = frames.member(msgspec.Raw(result), "isError")
+    return 1 if failed_tool is not None and bytes(failed_tool) == b"true" else 0
+
+
+def _complain(body: Any, code: int) -> int:
+    sys.stderr.flush()
+    sys.stderr.write(json.dumps(body) + "\n")
+    return code
+
+
+def _params(options: Options) -> bytes:
+    text = options.words[1] if len(options.words) > 1 else "{}"
+    try:
+        parts = frames.members(text.encode("utf-8", "surrogateescape"))
+    except msgspec.DecodeError:
+        raise ValueError("params: the second word is one JSON object") from None
+    method = options.words[0]
+    if method not in _PROCESS and not method.startswith(_PREFIX):
+        parts.setdefault("server", msgspec.Raw(frames.quote(options.server or DEFAULT_SERVER)))
+    return msgspec.json.encode(parts)
+
+
+def _transport(options: Options) -> bytes | None:
+    """Return the params of `servers/connect`, or None where no server is named by URL or command."""
+    transport: dict[str, Any]
+    if options.url is not None:
+        headers = {}
+        for header in options.headers:
+            name, colon, value = header.partition(":")
+            if not colon:
+                raise ValueError("--header is 'Name: value'")
+            headers[name.strip()] = value.strip()
+        kind = "sse" if options.url.partition("?")[0].endswith("/sse") else "http"
+        transport = {"type": kind, "url": options.url, "headers": headers}
+    elif options.child is not None:
+        words = shlex.split(options.child)
+        if not words:
+            raise ValueError("--command is empty")
+        if options.headers:
+            raise ValueError("--header goes with --url")
+        transport = {"type": "stdio", "command": words[0], "args": words[1:], "cwd": os.getcwd()}  # noqa: PTH109
+    else:
+        return None
+    return msgspec.json.encode({"server": options.server or DEFAULT_SERVER, "transport": transport})
