@@ -11,12 +11,11 @@ def main() -> None:
     argv = sys.argv[1:]
     parent = os.getppid()
     wire = None
-    if not argv or argv[0].startswith("-") or argv[0] == "serve":
-        if not {"-h", "--help", "--version"} & set(argv):
-            # Before anything else is imported: whatever prints later must not reach the wire.
-            from sidecar.stdio import claim  # noqa: PLC0415
+    if not {"call", "-h", "--help", "--version"} & set(argv):
+        # Before anything else is imported: whatever prints later must not reach the wire.
+        from sidecar.stdio import claim  # noqa: PLC0415
 
-            wire = claim()
+        wire = claim()
     from sidecar.cli import run  # noqa: PLC0415
 
     code = run(argv, wire, parent)

@@ -81,7 +81,7 @@ async def call(options: Options, environ: Mapping[str, str], parent: int) -> int
     try:
         if config is not None:
             await host.request(1, "servers/connect", config)
-        result = await host.request(2, options.words[0], params)
+        result = await host.request(2, options.method, params)
     except Failed as failed:
         return _complain(failed.body, 1)
     finally:
@@ -99,12 +99,11 @@ def _complain(body: Any, code: int) -> int:
 
 
 def _params(options: Options) -> bytes:
-    text = options.words[1] if len(options.words) > 1 else "{}"
     try:
-        parts = frames.members(text.encode("utf-8", "surrogateescape"))
-    except msgspec.DecodeError:
-        raise ValueError("params: the second word is one JSON object") from None
-    method = options.words[0]
+        parts = frames.members(options.params.encode("utf-8", "surrogateescape"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ValueError("JSON: give the params as one JSON object") from None
+    method = options.method
     if method not in _PROCESS and not method.startswith(_PREFIX):
         parts.setdefault("server", msgspec.Raw(frames.quote(options.server or DEFAULT_SERVER)))
     return msgspec.json.encode(parts)

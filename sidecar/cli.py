@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from sidecar import __version__, early, engine
@@ -15,117 +16,103 @@ from sidecar.telemetry import logs
 from sidecar.telemetry.redact import RedactingFilter
 
 USAGE_EXIT: Final = 2
-USAGE: Final = """\
-usage: mcp-sidecar [serve] [--log-level LEVEL] [--verbose]
-       mcp-sidecar call METHOD [JSON] [--server NAME] [--url URL | --command "..."] [--header 'N: V']
-       mcp-sidecar --version | --help
-
-  serve    speak the wire on stdin and stdout: one JSON-RPC object a line (the default)
-  call     send one request and print its result as indented JSON
-
-options:
-  --log-level LEVEL   debug, info, warning or error (default: info); also FASTMCP_LOG_LEVEL
-  --verbose           the same as --log-level debug; also FASTMCP_DEBUG=1
-
-Try it:
+EXAMPLES: Final = """\
+examples:
   printf '{"jsonrpc":"2.0","id":1,"method":"ping"}\\n' | mcp-sidecar
   mcp-sidecar call tools/list --command "npx -y @modelcontextprotocol/server-everything"
   mcp-sidecar call tools/call '{"name":"echo","arguments":{"message":"hi"}}' --url http://localhost:3001/mcp
   mcp-sidecar call sidecar/health
 
-The answer is a line with the same id: a "result", or an "error" whose "code" says what to do.
+Every answer is one line with the id of its request: a "result", or an "error" whose "code" says what happened,
+whose "message" says what to do, and whose "data" says whether the server may have run the call.
 """
 
 
-class UsageError(Exception):
-    """The words of the command line do not fit."""
-
-
+@dataclass
 class Options:
     """The words of the command line, read."""
 
-    def __init__(self) -> None:
-        """Start from the defaults."""
-        self.command = "serve"
-        self.words: list[str] = []
-        self.level: str | None = None
-        self.verbose = False
-        self.server: str | None = None
-        self.url: str | None = None
-        self.child: str | None = None
-        self.headers: list[str] = []
-
-
-_VALUES: Final = {"--log-level": "level", "--server": "server", "--url": "url", "--command": "child"}
+    command: str = "serve"
+    method: str = ""
+    params: str = "{}"
+    level: int | None = None
+    server: str | None = None
+    url: str | None = None
+    child: str | None = None
+    headers: list[str] = field(default_factory=list)
 
 
 def parse(argv: list[str]) -> Options:
-    """Read the words. Raises UsageError."""
-    options = Options()
-    words = list(argv)
-    if words and words[0] in {"serve", "call"}:
-        options.command = words.pop(0)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if word == "--verbose":
-            options.verbose = True
-        elif name in _VALUES or name == "--header":
-            if not equals:
-                if not words:
-                    raise UsageError(f"{name} needs a value")
-                value = words.pop(0)
-            if name == "--header":
-                options.headers.append(value)
-            else:
-                setattr(options, _VALUES[name], value)
-        elif word.startswith("-") and word != "-":
-            raise UsageError(f"unknown option {word}")
-        else:
-            options.words.append(word)
-    _check(options)
+    """Read the words; ends the program with exit code 2 and a usage text where they do not fit."""
+    if not argv or argv == ["serve"]:
+        return Options()
+    import argparse  # noqa: PLC0415 - a host starts without words, and every start counts
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; also FASTMCP_LOG_LEVEL")
+    common.add_argument("--verbose", action="store_true", help="--log-level debug; also FASTMCP_DEBUG=1")
+    parser = argparse.ArgumentParser(
+        prog="mcp-sidecar",
+        description="Many MCP servers for many users, behind one pipe.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
+    )
+    parser.add_argument("--version", action="store_true", help="print the versions of what is installed")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    # What stands before the command counts too: a default of the subcommand must not undo it.
+    after = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    after.add_argument("--log-level", metavar="LEVEL", help=argparse.SUPPRESS)
+    after.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
+    commands.add_parser("serve", parents=[after], help="speak the wire on stdin and stdout (the default)")
+    one = commands.add_parser(
+        "call",
+        parents=[after],
+        help="send one request and print its result",
+        epilog="exit code: 0 a result, 1 an error or a tool's own failure, 2 words that do not fit",
+    )
+    one.add_argument("method", metavar="METHOD", help="such as tools/list, tools/call, servers/get, sidecar/health")
+    one.add_argument("params", metavar="JSON", nargs="?", default="{}", help="the params, one JSON object")
+    one.add_argument("--server", metavar="NAME", help="the server's name (default: cli)")
+    where = one.add_mutually_exclusive_group()
+    where.add_argument("--url", help="connect this URL first (Streamable HTTP; SSE where the path ends in /sse)")
+    where.add_argument("--command", dest="child", metavar='"CMD ARGS"', help="start this server first (stdio)")
+    one.add_argument("--header", dest="headers", metavar="'N: V'", action="append", default=[], help="an HTTP header")
+    words = parser.parse_args(argv)
+    if words.version:
+        return Options(command="version")
+    options = Options(command=words.command or "serve")
+    for name in ("method", "params", "server", "url", "child", "headers"):
+        setattr(options, name, getattr(words, name, getattr(options, name)))
+    if words.log_level is not None:
+        options.level = logs.parse_level(words.log_level)
+        if options.level is None:
+            parser.error("--log-level is debug, info, warning or error")
+    elif words.verbose:
+        options.level = logs.LEVELS["debug"]
     return options
 
 
-def _check(options: Options) -> None:
-    if options.level is not None and logs.parse_level(options.level) is None:
-        raise UsageError("--log-level is debug, info, warning or error")
-    if options.command == "serve":
-        if options.words:
-            raise UsageError(f"unknown command {options.words[0]}: there are serve and call")
-        if options.url or options.child or options.server or options.headers:
-            raise UsageError("--server, --url, --command and --header belong to call")
-    elif not 1 <= len(options.words) <= 2:  # noqa: PLR2004 - METHOD and JSON
-        raise UsageError("call takes a METHOD and, if it has params, one JSON object")
-    elif options.url is not None and options.child is not None:
-        raise UsageError("give --url or --command, not both")
-
-
 def log_level(options: Options, environ: Mapping[str, str]) -> int:
-    """Return the level that the command line or the environment asks for; nonsense there is ignored."""
+    """Return the level that the command line or the environment asks for; nonsense in the environment is ignored."""
     if options.level is not None:
-        return logs.LEVELS[options.level.strip().lower()]
-    debug = environ.get("FASTMCP_DEBUG", "").strip().lower() in {"1", "true", "yes", "on"}
-    if options.verbose or debug:
+        return options.level
+    if environ.get("FASTMCP_DEBUG", "").strip().lower() in {"1", "true", "yes", "on"}:
         return logs.LEVELS["debug"]
     return logs.parse_level(environ.get("FASTMCP_LOG_LEVEL", "")) or logs.LEVELS["info"]
 
 
 def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
     """Run the program and return its exit code."""
-    if {"-h", "--help"} & set(argv):
-        sys.stdout.write(USAGE)
-        return 0
-    if argv == ["--version"]:
-        found = engine.versions()
-        sys.stdout.write(f"mcp-sidecar {__version__} (fastmcp {found['fastmcp']}, mcp {found['mcp']}, "
-                         f"python {found['python']})\n")
-        return 0
     try:
         options = parse(argv)
-    except UsageError as error:
-        sys.stderr.write(f"mcp-sidecar: {error}\n\n{USAGE}")
-        return USAGE_EXIT
+    except SystemExit as done:  # argparse has said what there is to say
+        return int(done.code or 0)
+    if options.command == "version":
+        found = engine.versions()
+        text = f"fastmcp {found['fastmcp']}, mcp {found['mcp']}, python {found['python']}"
+        sys.stdout.write(f"mcp-sidecar {__version__} ({text})\n")
+        return 0
     if sys.platform == "win32":
         sys.stderr.write("mcp-sidecar: Windows is not supported yet: use Linux or macOS\n")
         return USAGE_EXIT

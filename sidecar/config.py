@@ -44,14 +44,14 @@ def validate(model: type[M], params: bytes | memoryview) -> M:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if fault["type"] == "json_invalid":
             raise invalid("", "not valid JSON for this method") from None
-        loc = [part for part in fault["loc"] if part not in _TAGS]
+        loc = list(fault["loc"])
+        if loc and loc[0] in _UNIONS:
+            del loc[1:2]  # pydantic puts the union's tag here
         message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
         raise invalid(pointer(*loc), message) from None
 
 
-_TAGS: Final = frozenset(
-    {"http", "sse", "stdio", "none", "bearer", "headers[HeaderAuth]", "HTTPTransport", "function-after"}
-)
+_UNIONS: Final = frozenset({"transport", "auth"})
 
 
 @dataclass(frozen=True)

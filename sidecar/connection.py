@@ -232,7 +232,7 @@ class Connection:
         if self.link is None:
             error = self.last_error
             if error is not None:
-                raise copy_error(error, "no").at(self.name, self.scope)
+                raise copy_error(error, error.delivered).at(self.name, self.scope)
             raise errors.ConnectionLost("disconnected", reason="disconnected")
 
     async def acquire(self, request: Request) -> Link:

@@ -159,7 +159,7 @@ def find_id(head: bytes) -> bytes | None:
         at = token.end()
         if token[1] is not None:
             if depth == 1 and token[1] == b"id" and (value := _ID_VALUE.match(head, at)) is not None:
-                return value[1]
+                return value[1] if key_or_none(value[1]) is not None else None
         elif token[2] is not None:
             depth += 1
         elif token[3] is not None:
@@ -205,7 +205,8 @@ def key_of(raw_id: bytes | msgspec.Raw) -> Key:
         why = "not spelled as an integer"
     else:
         why = "not a string or an integer"
-    raise FrameError(f"invalid request: the id is {why}", raw_id=raw if raw[:1] in b'-0123456789"' else None)
+    readable = raw and raw[:1] in b'-0123456789"' and len(raw) <= MAX_ID_CHARS
+    raise FrameError(f"invalid request: the id is {why}", raw_id=raw if readable else None)
 
 
 def one_line(text: bytes) -> bytes:
@@ -252,8 +253,9 @@ def member(raw: msgspec.Raw, name: str) -> msgspec.Raw | None:
 def key_or_none(raw_id: bytes) -> Key | None:
     """Return the id as a key of a table; None for an id that section 1 refuses."""
     try:
+        str(raw_id, "utf-8")
         return key_of(raw_id)
-    except FrameError:
+    except (FrameError, UnicodeDecodeError, msgspec.DecodeError):
         return None
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 30.0
+DRAIN_SECONDS: Final = 10.0
 _DEGRADED_VAULT: Final = frozenset({"locked", "unavailable"})
 
 
@@ -114,8 +115,8 @@ class Methods:
     def shutdown(self, request: Request) -> Work:
         """Serve `shutdown`."""
         params = _params(wire.ShutdownParams, request)
-        self._process.begin_draining()
-        seconds = params.deadline_ms / 1000 if params.deadline_ms is not None else 10.0
+        seconds = params.deadline_ms / 1000 if params.deadline_ms is not None else DRAIN_SECONDS
+        self._process.begin_draining(seconds)
         return self._process.shutdown(request, seconds)
 
     # -- connections ------------------------------------------------------------------------------------------

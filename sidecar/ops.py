@@ -135,7 +135,7 @@ class Operations:
 
     def scope(self, raw: msgspec.Raw | None) -> ScopeKey:
         """Return a scope as its key. Raises InvalidParams."""
-        if raw is None:
+        if raw is None or bytes(raw) == b"null":
             return ("", "", "")
         key = bytes(raw)
         scope = self._scopes.get(key)

@@ -446,7 +446,7 @@ def _readable(raw_id: bytes) -> bytes | None:
         frames.key_of(raw_id)
     except FrameError as fault:
         return fault.raw_id
-    return raw_id
+    return raw_id or None
 
 
 def _gate_timeout(params: bytes | msgspec.Raw, default: float) -> float:

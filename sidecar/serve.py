@@ -45,6 +45,7 @@ class Process:
         self.agreement = agreement
         self.environ = environ
         self.draining = False
+        self.drain_seconds = DRAIN_SECONDS
         self.status_since = now_text()
         self.started = time.monotonic()
         self.engine_ready = asyncio.Event()
@@ -140,7 +141,7 @@ class Process:
 
     def _refuse(self, request: Request) -> errors.WireError | None:
         if self.draining and request.method not in _STILL_SERVED:
-            return errors.Draining("the sidecar is shutting down", deadlineMs=int(DRAIN_SECONDS * 1000))
+            return errors.Draining("the sidecar is shutting down", deadlineMs=int(self.drain_seconds * 1000))
         return None
 
     def _pressure(self, pressed: bool) -> None:  # noqa: FBT001
@@ -161,10 +162,11 @@ class Process:
         await self._finish(seconds, None)
         await self._exit()
 
-    def begin_draining(self) -> None:
+    def begin_draining(self, seconds: float = DRAIN_SECONDS) -> None:
         """Take no new work from now on."""
         if not self.draining:
             self.draining = True
+            self.drain_seconds = seconds
             self.status_since = now_text()
 
     async def _finish(self, seconds: float | None, but: Request | None) -> None:

@@ -35,6 +35,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        strict=True,
         alias_generator=to_camel,
         populate_by_name=True,
         use_attribute_docstrings=True,
@@ -342,7 +343,7 @@ class ConnectParams(Wire):
     client_info: ClientInfo | None = None
     timeouts: Timeouts | None = None
     limits: ServerLimits | None = None
-    wait: Literal[False, True, "ready"] | None = None
+    wait: bool | Literal["ready"] | None = None
     lazy: bool | None = None
     replace: bool | None = None
     timeout_ms: Millis | None = None
