@@ -12,13 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import psutil
 
+from tests.answers import Answer, Json
 from tests.processes import alive, assert_gone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,67 +30,8 @@ ORPHAN_SECONDS = 3.0
 CODES: set[int] = set()
 """Every error code that an answer carried in this run."""
 
-Json = dict[str, Any]
-
-
-class _Members(msgspec.Struct):
-    id: msgspec.Raw = msgspec.Raw()
-    method: msgspec.Raw = msgspec.Raw()
-    result: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_members = msgspec.json.Decoder(_Members).decode
-
-
-@dataclass
-class Answer:
-    """One answer: its line, its members, and when it came (monotonic seconds)."""
-
-    line: bytes
-    body: Json
-    at: float
-
-    @property
-    def result(self) -> Any:
-        """The result; fails the test where the answer is an error."""
-        assert "result" in self.body, f"an error instead of a result: {self.line[:2000]!r}"
-        return self.body["result"]
-
-    @property
-    def bytes(self) -> bytes:
-        """The result as the bytes that came."""
-        assert "result" in self.body, f"an error instead of a result: {self.line[:2000]!r}"
-        return bytes(_members(self.line).result)
-
-    @property
-    def error(self) -> Json:
-        """The error object; fails the test where the answer is a result."""
-        assert "error" in self.body, f"a result instead of an error: {self.line[:2000]!r}"
-        error: Json = self.body["error"]
-        return error
-
-    @property
-    def code(self) -> int:
-        """The code of the error."""
-        return int(self.error["code"])
-
-    @property
-    def data(self) -> Json:
-        """The data of the error, empty where there is none."""
-        data: Json = self.error.get("data") or {}
-        return data
-
-    def is_error(self, code: int, **data: Any) -> Json:
-        """Check code, the members that every error of ours has, and the given members of data; return data."""
-        assert self.code == code, self.line[:2000]
-        assert self.error["message"]
-        found = self.data
-        if 1000 <= code < 2000:
-            assert {"kind", "delivered", "retry"} <= found.keys(), self.line[:2000]
-        for key, value in data.items():
-            assert found.get(key) == value, f"{key}: {found.get(key)!r}, not {value!r}: {self.line[:2000]!r}"
-        return found
+RUNNING: dict[int, Sidecar] = {}
+"""The sidecars that tests have started and not ended, by process id."""
 
 
 class Sidecar:
@@ -129,6 +69,7 @@ class Sidecar:
         self._reading = threading.Event()
         if not unread:
             self._reading.set()
+        RUNNING[self.process.pid] = self
         self.lines: list[bytes] = []
         self.answers: dict[Any, Answer] = {}
         self.faults: list[Json] = []
@@ -137,6 +78,8 @@ class Sidecar:
         self.order: list[Json] = []
         """All frames in order."""
         self.duplicates: list[bytes] = []
+        self.garbage: list[bytes] = []
+        """Lines that are no JSON; any is a failure."""
         self.ended = False
         self.stderr = b""
         self.chunk = chunk
@@ -176,7 +119,13 @@ class Sidecar:
 
     def _line(self, line: bytes) -> None:
         now = time.monotonic()
-        body: Json = json.loads(line)
+        try:
+            body: Json = json.loads(line)
+        except ValueError:
+            with self._condition:
+                self.garbage.append(line)
+                self._condition.notify_all()
+            return
         with self._condition:
             self.lines.append(line)
             self.order.append(body)
@@ -204,6 +153,7 @@ class Sidecar:
         end = time.monotonic() + patience
         with self._condition:
             while not (found := done()):
+                assert not self.garbage, f"not JSON: {self.garbage[0][:500]!r}"
                 left = end - time.monotonic()
                 if left <= 0 or (self.ended and not self._condition.wait(min(left, 0.5)) and not done()):
                     raise AssertionError(f"no {what} within {patience} s; stderr: {self.stderr[-3000:].decode()}")
@@ -357,6 +307,7 @@ class Sidecar:
         try:
             assert self.exit_code() == code, self.stderr[-3000:].decode()
             self.rest()
+            assert not self.garbage, f"not JSON: {self.garbage[0][:500]!r}"
             assert not self.duplicates, f"answered twice: {self.duplicates[:3]}"
             assert_gone(left)
         finally:
@@ -367,6 +318,7 @@ class Sidecar:
         left = [*(left or []), *self.tree()]
         self.process.kill()
         self.process.wait(PATIENCE)
+        RUNNING.pop(self.process.pid, None)
         for child in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()

@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
-from tests.harness import PATIENCE, ROOT, Json
+from tests.answers import Json
+from tests.harness import PATIENCE, ROOT
 
 RAW_STDIO = str(ROOT / "tests" / "servers" / "raw_stdio.py")
 

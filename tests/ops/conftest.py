@@ -19,6 +19,15 @@ def real(request: pytest.FixtureRequest, shared: Sidecar) -> Iterator[str]:
     assert shared.call("servers/disconnect", {"server": name}).result == {}
 
 
+@pytest.fixture(scope="module", params=[kind for kind in REAL if kind != "legacy-json"])
+def streaming(request: pytest.FixtureRequest, shared: Sidecar) -> Iterator[str]:
+    """Return the name of a connected FastMCP server that can send progress: a JSON body cannot."""
+    name = f"streaming-{request.param}"
+    shared.connect(name, transport(request, request.param))
+    yield name
+    assert shared.call("servers/disconnect", {"server": name}).result == {}
+
+
 @pytest.fixture(scope="module", params=RAW)
 def exact(request: pytest.FixtureRequest, shared: Sidecar) -> Iterator[str]:
     """Return the name of a connected hand-written server, one for each transport and era."""

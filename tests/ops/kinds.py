@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.harness import Json
+from tests.answers import Json
 from tests.programs import fast_stdio, raw
 
 Transports = Callable[[str], Json]

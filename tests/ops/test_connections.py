@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.answers import Json
 from tests.conftest import Start
-from tests.harness import Json, Sidecar
+from tests.harness import Sidecar
 from tests.programs import Program, journal, raw
 
 HOST = {"name": "tests", "version": "1"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.harness import Sidecar
@@ -68,21 +66,9 @@ def test_large_text_comes_whole(shared: Sidecar, real: str) -> None:
     assert result["content"][0]["text"] == "x" * 3_000_000
 
 
-def test_log_message_of_a_server_reaches_the_host(shared: Sidecar, real: str) -> None:
-    shared.call("logging/setLevel", {"server": real, "level": "debug"})
-    assert shared.tool(real, "speak", {"text": f"from {real}"}).result
-
-    def fits(params: dict[str, Any]) -> bool:
-        return params["server"] == real and f"from {real}" in str(params["data"])
-
-    told = shared.wait_told("notifications/message", fits)
-    assert told["scope"] == {}
-    assert told["level"] == "info"
-
-
-def test_progress_comes_in_order_and_before_the_answer(shared: Sidecar, real: str) -> None:
+def test_progress_comes_in_order_and_before_the_answer(shared: Sidecar, streaming: str) -> None:
     before = len(shared.order)
-    keys = [shared.start_tool(real, "slow", {"steps": 5, "delay": 0.01}, progress=True) for _ in range(3)]
+    keys = [shared.start_tool(streaming, "slow", {"steps": 5, "delay": 0.01}, progress=True) for _ in range(3)]
     for key in keys:
         assert shared.answer(key).result["content"][0]["text"] == "done"
     frames = shared.order[before:]
@@ -94,7 +80,7 @@ def test_progress_comes_in_order_and_before_the_answer(shared: Sidecar, real: st
         ]
         assert [params["progress"] for _, params in told] == [1, 2, 3, 4, 5]
         assert told[0][1] == {
-            "server": real,
+            "server": streaming,
             "scope": {},
             "requestId": key,
             "progress": told[0][1]["progress"],
@@ -111,22 +97,22 @@ def test_call_without_progress_sends_none(shared: Sidecar, real: str) -> None:
     assert len(shared.told("notifications/progress")) == before
 
 
-def test_cancel_is_answered_within_200_ms_and_reaches_the_server(shared: Sidecar, real: str) -> None:
-    key = shared.start_tool(real, "slow", {"steps": 600, "delay": 0.05, "name": f"c-{real}"}, progress=True)
+def test_cancel_is_answered_within_200_ms_and_reaches_the_server(shared: Sidecar, streaming: str) -> None:
+    key = shared.start_tool(streaming, "slow", {"steps": 600, "delay": 0.05, "name": f"c-{streaming}"}, progress=True)
     shared.wait_told("notifications/progress", lambda params: params["requestId"] == key)
     handle = shared.frame("ping")
     shared.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": key}}, handle[1])
     answer = shared.answer(key)
-    answer.is_error(1004, kind="Cancelled", delivered="maybe", retry="never", server=real)
+    answer.is_error(1004, kind="Cancelled", delivered="maybe", retry="never", server=streaming)
     assert answer.at - shared.answer(handle[0]).at <= 0.2
     for _ in range(100):
-        events = shared.tool(real, "happened").result["structuredContent"]["result"]
-        if f"cancelled c-{real}" in events:
+        events = shared.tool(streaming, "happened").result["structuredContent"]["result"]
+        if f"cancelled c-{streaming}" in events:
             break
-        shared.tool(real, "slow", {"steps": 1, "delay": 0.02})
-    assert f"cancelled c-{real}" in events
+        shared.tool(streaming, "slow", {"steps": 1, "delay": 0.02})
+    assert f"cancelled c-{streaming}" in events
     late = len(shared.told("notifications/progress"))
-    assert shared.tool(real, "add", {"a": 1, "b": 1}).result
+    assert shared.tool(streaming, "add", {"a": 1, "b": 1}).result
     assert len(shared.told("notifications/progress")) == late
 
 

@@ -33,7 +33,7 @@ def one_line(text: bytes) -> bytes:
 def big(size: int) -> bytes:
     """Return a structured result of at least `size` bytes, made of rows of numbers and texts."""
     row = b'{"id":%d,"name":"row number %d","value":1.50,"tags":["a","b"],"ok":true,"none":null}'
-    rows = []
+    rows: list[bytes] = []
     total = 0
     while total < size:
         rows.append(row % (len(rows), len(rows)))

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.answers import Answer
 from tests.conftest import Start
-from tests.harness import Answer, Sidecar
+from tests.harness import Sidecar
 from tests.programs import journal, raw
 
 MIB = 1024 * 1024

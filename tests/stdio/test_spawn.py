@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.answers import Json
 from tests.conftest import Start
-from tests.harness import Json, Sidecar
+from tests.harness import Sidecar
 from tests.programs import raw
 
 SAFE = {"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"}
