@@ -68,7 +68,7 @@ func hostKeepsTo(t *testing.T, path string, file transcript) {
 	go player.listen(listener)
 	client, err := Start(within(t), &Options{
 		Command: []string{os.Args[0]},
-		Env:     []string{envTranscript + "=" + path, envEvents + "=" + socket},
+		Env:     []string{envTranscript + "=" + path, envEvents + "=" + socket, "GORACE=atexit_sleep_ms=0"},
 		OnChanged: func(info *ServerInfo) {
 			player.mu.Lock()
 			player.changed = append(player.changed, info.State)
