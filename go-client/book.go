@@ -107,8 +107,8 @@ func (c *Client) generation(number int, info *ServerInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.book[place{info.Scope, info.Server}]
-	if r == nil || r.session > number {
-		return
+	if r == nil || number < r.session {
+		return // not ours, or an echo of a former life
 	}
 	r.enterLife(number)
 	r.seen = max(r.seen, info.Generation)

@@ -127,26 +127,26 @@ func hasKey(object []byte, name string) bool {
 	return found
 }
 
-// enter puts the call into the table and its frame into the queue, in one order for all.
+// enter puts the call into the table and its frame into the queue, in one step for the other side of the table.
 func (p *peer) enter(c *call, method string, params []byte) (int64, *Error) {
+	id := p.lastID.Add(1)
+	line := requestFrame(id, method, params)
+	if limit := int(p.maxOut.Load()); len(line)-1 > limit {
+		return 0, localError(CodeInvalidRequest, "", fmt.Sprintf("the request is longer than maxFrameBytes (%d)", limit),
+			nil, map[string]any{"limit": limit})
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
 		return 0, errSidecarExited(DeliveredNo, p.err)
-	}
-	p.lastID++
-	line := requestFrame(p.lastID, method, params)
-	if limit := int(p.maxOut.Load()); len(line)-1 > limit {
-		return 0, localError(CodeInvalidRequest, "", fmt.Sprintf("the request is longer than maxFrameBytes (%d)", limit),
-			nil, map[string]any{"limit": limit})
 	}
 	frame, err := p.writer.send(line)
 	if err != nil {
 		return 0, errSidecarExited(DeliveredNo, err)
 	}
 	c.frame = frame
-	p.pending[p.lastID] = c
-	return p.lastID, nil
+	p.pending[id] = c
+	return id, nil
 }
 
 // leave ends a call whose context ended: at once, and with the truth about its frame. The sidecar is told; its own

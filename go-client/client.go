@@ -16,6 +16,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	current  *session          // nil while there is none
+	lives    int               // the number of the last session
 	changed  chan struct{}     // closed and replaced whenever current or closing changes
 	closing  bool              // no new work; set by Close, Drain and the crash limit
 	book     map[place]*record // what is connected, for the replay after a restart
@@ -54,7 +55,7 @@ func Start(ctx context.Context, opts *Options) (*Client, error) {
 
 func (c *Client) enter(s *session) {
 	c.mu.Lock()
-	c.current, c.info = s, s.info
+	c.current, c.info, c.lives = s, s.info, s.number
 	c.broadcast()
 	c.mu.Unlock()
 }

@@ -3,12 +3,15 @@
 package sidecar
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -322,6 +325,41 @@ func TestRealSidecarThatIsKilledComesBackWithItsConnections(t *testing.T) {
 		if time.Since(begin) > 3*time.Second {
 			t.Fatal("the old child lives on")
 		}
+	}
+}
+
+func TestRealNothingIsLeftWhenTheHostIsKilled(t *testing.T) {
+	command := realCommand()
+	need(t, "the sidecar", command != nil)
+	host := exec.Command(os.Args[0])
+	host.Env = append(os.Environ(), envMode+"=realhost", envCommand+"='"+strings.Join(command, "' '")+"'")
+	stdin, err := host.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	stdout, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	pids := strings.Fields(line)
+	if err != nil || len(pids) != 2 {
+		t.Fatalf("%q %v", line, err)
+	}
+	if err := host.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = host.Wait() // killed, as wanted
+	begin := time.Now()
+	for alive(pids[0]) || alive(pids[1]) {
+		if time.Since(begin) > 3*time.Second {
+			t.Fatalf("sidecar %v, child %v live on", alive(pids[0]), alive(pids[1]))
+		}
+		runtime.Gosched()
 	}
 }
 

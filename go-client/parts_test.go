@@ -24,6 +24,7 @@ func playPart(mode string) {
 	name, arg, _ := strings.Cut(mode, ":")
 	switch name {
 	case "silent":
+		fmt.Fprintln(os.Stderr, "I have nothing to say")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "dies":
 		fmt.Fprintln(os.Stderr, "cannot find my shoes")
@@ -39,6 +40,8 @@ func playPart(mode string) {
 		signal.Ignore(os.Interrupt, syscall.SIGTERM)
 		serve(nil)
 		select {} // its input has ended; it stays
+	case "realhost":
+		playRealHost()
 	case "host":
 		playHost(arg)
 	case "version":
@@ -182,4 +185,23 @@ func playHost(mode string) {
 	}
 	fmt.Println(c.Info().Sidecar.PID)
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+}
+
+// playRealHost starts the real sidecar with one server, says both pids and waits to be killed.
+func playRealHost() {
+	ctx := context.Background()
+	c, err := Start(ctx, nil)
+	if err == nil {
+		var s *Server
+		if s, err = c.Connect(ctx, "clock", &ServerConfig{Transport: Stdio{Command: "mcp-server-time"}}); err == nil {
+			var info *ServerInfo
+			if info, err = s.Info(ctx); err == nil {
+				fmt.Println(c.Info().Sidecar.PID, info.PID)
+				_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+				return
+			}
+		}
+	}
+	fmt.Println("error:", err)
+	os.Exit(1)
 }

@@ -34,9 +34,9 @@ type peer struct {
 	in     io.Reader
 	writer *frameWriter
 	maxOut atomic.Int64
+	lastID atomic.Int64
 
 	mu      sync.Mutex
-	lastID  int64
 	pending map[int64]*call
 	inbound map[string]context.CancelFunc // requests of the sidecar by their id
 	err     error                         // why the peer ended; nil while it lives

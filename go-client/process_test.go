@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -65,68 +64,6 @@ func works(t *testing.T, c *Client) {
 }
 
 var someServer = &ServerConfig{Transport: Stdio{Command: "x"}}
-
-func TestStartNamesEveryPlaceItLookedForTheProgram(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	for _, name := range []string{envCommand, envPython, envWrapper} {
-		t.Setenv(name, "")
-	}
-	_, err := Start(within(t), nil)
-	failure := wantCode(t, err, CodeStartFailed, DeliveredNo)
-	for _, word := range []string{"Options.Command", envCommand, envPython, envWrapper, programName} {
-		if !strings.Contains(failure.Message, word) {
-			t.Errorf("the message does not name %s: %s", word, failure.Message)
-		}
-	}
-	if !errors.Is(err, ErrStartFailed) {
-		t.Error("not ErrStartFailed")
-	}
-}
-
-func TestStartOfAMissingProgramSaysItsCommand(t *testing.T) {
-	_, err := Start(within(t), &Options{Command: []string{"/no/such/program", "serve"}})
-	failure := wantCode(t, err, CodeStartFailed, DeliveredNo)
-	if !strings.Contains(failure.Message, "/no/such/program") {
-		t.Error(failure.Message)
-	}
-}
-
-func TestStartOfAProgramThatDiesSaysItsCodeAndLastWords(t *testing.T) {
-	_, err := Start(within(t), part("dies"))
-	failure := wantCode(t, err, CodeStartFailed, DeliveredNo)
-	var data struct {
-		Command    []string `json:"command"`
-		ExitCode   int      `json:"exitCode"`
-		StderrTail string   `json:"stderrTail"`
-	}
-	if err := json.Unmarshal(failure.Data, &data); err != nil {
-		t.Fatal(err)
-	}
-	if data.ExitCode != 3 || !strings.Contains(data.StderrTail, "my shoes") || data.Command[0] != os.Args[0] {
-		t.Errorf("%+v", data)
-	}
-}
-
-func TestStartGivesUpOnASilentProgram(t *testing.T) {
-	opts := part("silent")
-	opts.StartTimeout = 200 * time.Millisecond
-	begin := time.Now()
-	_, err := Start(within(t), opts)
-	wantCode(t, err, CodeStartFailed, DeliveredNo)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("not a deadline: %v", err)
-	}
-	if took := time.Since(begin); took > 3*time.Second {
-		t.Errorf("took %v", took)
-	}
-}
-
-func TestStartRefusesAnotherVersionOfTheWire(t *testing.T) {
-	for _, mode := range []string{"version", "newer"} {
-		_, err := Start(within(t), part(mode))
-		wantCode(t, err, CodeVersionMismatch, DeliveredNo)
-	}
-}
 
 func TestGarbageOnStdoutCostsNothing(t *testing.T) {
 	works(t, startPart(t, part("garbage")))
@@ -269,6 +206,57 @@ func TestAToolCallThatMayHaveRunIsNotRepeatedUnlessItIsIdempotent(t *testing.T) 
 	works(t, c)
 }
 
+func TestWhatNeverLeftIsRepeatedWhateverItIs(t *testing.T) {
+	c := startPart(t, part("good"))
+	server, err := c.Connect(within(t), "a", someServer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := c.Info().Sidecar.PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	count := filepath.Join(t.TempDir(), "count")
+	plug := make(chan error, 1)
+	go func() { // fills the pipe, so that the next frame stays here
+		_, err := c.Request(within(t), MethodServersGet, map[string]any{"server": "x", "fill": strings.Repeat("x", 1<<20)})
+		plug <- err
+	}()
+	for c.pendingCalls() < 1 || c.queuedFrames() > 0 {
+		runtime.Gosched()
+	}
+	queued := make(chan error, 1)
+	go func() {
+		_, err := server.Call(within(t), "t", map[string]any{"count": count})
+		queued <- err
+	}()
+	for c.pendingCalls() < 2 {
+		runtime.Gosched()
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-queued; err != nil {
+		t.Error(err)
+	}
+	if raw, err := os.ReadFile(count); err != nil || len(raw) != 1 {
+		t.Errorf("ran %d times: %v", len(raw), err)
+	}
+	if err := <-plug; !errors.Is(err, ErrUnknownServer) { // a read, so it was repeated too
+		t.Error(err)
+	}
+}
+
+// queuedFrames counts what waits for the writer.
+func (c *Client) queuedFrames() int {
+	c.mu.Lock()
+	s := c.current
+	c.mu.Unlock()
+	s.peer.writer.mu.Lock()
+	defer s.peer.writer.mu.Unlock()
+	return len(s.peer.writer.queue)
+}
+
 func TestAnAddressIsConnectedAgainAtItsNextUseAndGenerationsAddUp(t *testing.T) {
 	c := startPart(t, part("good"))
 	ctx := within(t)
@@ -406,28 +394,5 @@ func TestNothingIsLeftWhenTheHostIsKilled(t *testing.T) {
 			}
 			runtime.Gosched()
 		}
-	}
-}
-
-func TestTheProgramIsFoundInTheOrderOfTheDocumentation(t *testing.T) {
-	t.Setenv(envPython, "/py")
-	t.Setenv(envWrapper, "")
-	t.Setenv(envCommand, "")
-	check := func(command []string, want string) {
-		t.Helper()
-		have, err := locate(command)
-		if err != nil || strings.Join(have, "|") != want {
-			t.Errorf("want %s, have %v %v", want, have, err)
-		}
-	}
-	check(nil, "/py|-m|sidecar")
-	t.Setenv(envWrapper, "/w.py")
-	check(nil, "/py|/w.py")
-	t.Setenv(envCommand, `'/a b/c' "d \"e\" \n" f\ g ''`)
-	check(nil, `/a b/c|d "e" \n|f g|`)
-	check([]string{"x", "y"}, "x|y")
-	t.Setenv(envCommand, `'open`)
-	if _, err := locate(nil); err == nil {
-		t.Error("an open quote is accepted")
 	}
 }

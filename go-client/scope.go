@@ -95,10 +95,7 @@ func (c *Client) serverInfo(method string, raw json.RawMessage) (*ServerInfo, er
 	}
 	info.Raw = raw
 	c.mu.Lock()
-	number := 0
-	if c.current != nil {
-		number = c.current.number
-	}
+	number := c.lives
 	c.mu.Unlock()
 	c.generation(number, &info)
 	return &info, nil

@@ -140,11 +140,8 @@ func (s *session) call(
 func (s *session) close() {
 	zero := 0
 	if params, failure := encodeParams(shutdownParams{DeadlineMs: &zero}); failure == nil {
-		s.peer.mu.Lock()
-		s.peer.lastID++ // nobody waits for this answer: the end of the process is the answer
-		line := requestFrame(s.peer.lastID, MethodShutdown, params)
-		s.peer.mu.Unlock()
-		s.peer.send(line)
+		// Nobody waits for this answer: the end of the process is the answer.
+		s.peer.send(requestFrame(s.peer.lastID.Add(1), MethodShutdown, params))
 	}
 	s.peer.writer.closeWhenEmpty()
 }
