@@ -21,7 +21,13 @@ TOOLS = {
     "slow": "Answer after `ms` milliseconds.",
     "told": "Answer once the client has cancelled a request.",
     "exit": "Write a line to stderr and end the process with `code`.",
+    "params": "Answer all params of the call as structured content.",
+    "garble": "Answer with bytes that are no UTF-8.",
+    "noise": "Write words, an answer to nobody and an unknown notification, then answer twice.",
+    "big": "Answer a text of `bytes` bytes.",
+    "ask": "Send `method` to the client, and answer what it said.",
 }
+RESOURCES = [{"uri": f"test://{number}", "name": f"r{number}", "size": Number(f"{number}.0")} for number in (1, 2, 3)]
 
 
 class Server:
@@ -32,6 +38,7 @@ class Server:
         self._lock = threading.Lock()
         self._cancels = 0
         self._waiting: list[Any] = []
+        self._asked: Any = None
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message."""
@@ -50,6 +57,10 @@ class Server:
     def handle(self, message: dict[str, Any]) -> None:
         """Act on one message."""
         request, method, params = message.get("id"), message.get("method"), message.get("params") or {}
+        if method is None and request == "question":
+            said = {key: message[key] for key in ("result", "error") if key in message}
+            self.answer(self._asked, {"content": [], "structuredContent": said})
+            return
         if method == "notifications/cancelled":
             self._cancels += 1
             self._tell_waiting()
@@ -60,7 +71,7 @@ class Server:
                 request,
                 {
                     "protocolVersion": "2025-11-25",
-                    "capabilities": {"tools": {}},
+                    "capabilities": {"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}},
                     "serverInfo": {"name": "scripted", "version": "1.0", "unknownKey": [1.0]},
                     "instructions": "For transcripts.",
                 },
@@ -72,14 +83,43 @@ class Server:
                 {"name": name, "description": text, "inputSchema": {"type": "object"}} for name, text in TOOLS.items()
             ]
             self.answer(request, {"tools": tools})
+        elif method == "resources/list":
+            self.page(request, params.get("cursor"))
+        elif method == "resources/templates/list":
+            self.answer(request, {"resourceTemplates": []})
+        elif method == "resources/read":
+            self.answer(request, {"contents": [{"uri": params["uri"], "text": "hello"}]})
+        elif method == "prompts/list":
+            self.answer(request, {"prompts": [{"name": "greet", "unknownKey": None}]})
+        elif method == "prompts/get":
+            text = {"type": "text", "text": dumps(params.get("arguments"))}
+            self.answer(request, {"messages": [{"role": "user", "content": text}]})
+        elif method == "completion/complete":
+            self.answer(request, {"completion": {"values": [params["argument"]["value"] + "..."]}})
+        elif method == "logging/setLevel":
+            self.answer(request, {"ignored": params})
         elif method == "tools/call":
-            self.call(request, str(params.get("name")), params.get("arguments") or {}, params.get("_meta") or {})
+            self.call(request, str(params.get("name")), params.get("arguments") or {}, params)
         else:
             self.refuse(request, -32601, "Method not found")
 
-    def call(self, request: Any, name: str, arguments: dict[str, Any], meta: dict[str, Any]) -> None:
+    def page(self, request: Any, cursor: str | None) -> None:
+        """Answer one resource a page; `page` is a field that MCP does not know."""
+        index = int(cursor or "0")
+        result = {"resources": [RESOURCES[index]], "page": index + 1}
+        if index + 1 < len(RESOURCES):
+            result["nextCursor"] = str(index + 1)
+        self.answer(request, result)
+
+    def raw(self, line: bytes) -> None:
+        """Write a line as it is."""
+        with self._lock:
+            sys.stdout.buffer.write(line + b"\n")
+            sys.stdout.buffer.flush()
+
+    def call(self, request: Any, name: str, arguments: dict[str, Any], params: dict[str, Any]) -> None:
         """Run one tool."""
-        token = meta.get("progressToken")
+        token = (params.get("_meta") or {}).get("progressToken")
         if name == "echo":
             text = {"type": "text", "text": dumps(arguments)}
             self.answer(request, {"content": [text], "structuredContent": arguments, "unknownKey": None})
@@ -106,6 +146,21 @@ class Server:
             sys.stderr.write("the scripted server ends\n")
             sys.stderr.flush()
             os._exit(int(arguments["code"]))
+        elif name == "params":
+            self.answer(request, {"content": [], "structuredContent": params})
+        elif name == "garble":
+            self.raw(b'{"jsonrpc":"2.0","id":%s,"result":{"content":"\xff"}}' % dumps(request).encode())
+        elif name == "noise":
+            self.raw(b"hello, I am a server that prints")
+            self.answer("nobody", {})
+            self.send({"method": "notifications/unknown", "params": {}})
+            self.answer(request, {"content": [], "structuredContent": {"answer": 1}})
+            self.answer(request, {"content": [], "structuredContent": {"answer": 2}})
+        elif name == "big":
+            self.answer(request, {"content": [{"type": "text", "text": "x" * int(arguments["bytes"])}]})
+        elif name == "ask":
+            self._asked = request
+            self.send({"id": "question", "method": arguments["method"], "params": {}})
         else:
             self.refuse(request, -32602, f"Unknown tool: {name}")
 
