@@ -3,7 +3,7 @@
 
 package sidecar
 
-// Codes of section 6 of proto/README.md; those of JSON-RPC speak only of the hop to the sidecar.
+// Codes of section 6 of proto/README.md; JSON-RPC's own speak only of the hop to the sidecar.
 const (
 	// The line is not JSON in UTF-8, holds a lone surrogate, or nests over 512 levels
 	CodeParseError = -32700

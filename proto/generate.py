@@ -47,7 +47,9 @@ def drifted(files: dict[str, str]) -> list[str]:
         if have == text:
             continue
         stale.append(path)
-        diff = difflib.unified_diff(have.splitlines(), text.splitlines(), f"{path} (committed)", "generated", lineterm="")
+        diff = difflib.unified_diff(
+            have.splitlines(), text.splitlines(), f"{path} (committed)", "generated", lineterm=""
+        )
         sys.stderr.write("\n".join(list(diff)[:DIFF_LINES]) + "\n")
     return stale
 

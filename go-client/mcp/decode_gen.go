@@ -9,7 +9,7 @@ import (
 	"github.com/mcp-sidecar/mcp-sidecar/go-client/internal/jsonscan"
 )
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Annotations) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Annotations) decode(data []byte) error {
@@ -26,7 +26,7 @@ func (x *Annotations) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Icon) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Icon) decode(data []byte) error {
@@ -45,7 +45,7 @@ func (x *Icon) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Implementation) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Implementation) decode(data []byte) error {
@@ -68,21 +68,21 @@ func (x *Implementation) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompletionCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompletionCapabilities) decode(data []byte) error {
 	return jsonscan.Object(data, ignore)
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *LoggingCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *LoggingCapabilities) decode(data []byte) error {
 	return jsonscan.Object(data, ignore)
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *PromptCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *PromptCapabilities) decode(data []byte) error {
@@ -95,7 +95,7 @@ func (x *PromptCapabilities) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ResourceCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ResourceCapabilities) decode(data []byte) error {
@@ -110,7 +110,7 @@ func (x *ResourceCapabilities) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ToolCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ToolCapabilities) decode(data []byte) error {
@@ -123,7 +123,7 @@ func (x *ToolCapabilities) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ServerCapabilities) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ServerCapabilities) decode(data []byte) error {
@@ -151,7 +151,7 @@ func (x *ServerCapabilities) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *TextContent) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *TextContent) decode(data []byte) error {
@@ -168,7 +168,7 @@ func (x *TextContent) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ImageContent) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ImageContent) decode(data []byte) error {
@@ -187,7 +187,7 @@ func (x *ImageContent) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *AudioContent) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *AudioContent) decode(data []byte) error {
@@ -206,7 +206,7 @@ func (x *AudioContent) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ResourceLink) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ResourceLink) decode(data []byte) error {
@@ -235,7 +235,7 @@ func (x *ResourceLink) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *EmbeddedResource) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *EmbeddedResource) decode(data []byte) error {
@@ -252,7 +252,7 @@ func (x *EmbeddedResource) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ToolUseContent) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ToolUseContent) decode(data []byte) error {
@@ -272,7 +272,7 @@ func (x *ToolUseContent) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ToolResultContent) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ToolResultContent) decode(data []byte) error {
@@ -294,7 +294,7 @@ func (x *ToolResultContent) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ResourceContents) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ResourceContents) decode(data []byte) error {
@@ -315,7 +315,7 @@ func (x *ResourceContents) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *PingParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *PingParams) decode(data []byte) error {
@@ -328,7 +328,7 @@ func (x *PingParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListToolsParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListToolsParams) decode(data []byte) error {
@@ -343,7 +343,7 @@ func (x *ListToolsParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListToolsResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListToolsResult) decode(data []byte) error {
@@ -365,7 +365,7 @@ func (x *ListToolsResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Tool) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Tool) decode(data []byte) error {
@@ -397,7 +397,7 @@ func (x *Tool) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ToolAnnotations) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ToolAnnotations) decode(data []byte) error {
@@ -418,7 +418,7 @@ func (x *ToolAnnotations) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ToolExecution) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ToolExecution) decode(data []byte) error {
@@ -431,7 +431,7 @@ func (x *ToolExecution) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *TaskMetadata) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *TaskMetadata) decode(data []byte) error {
@@ -444,7 +444,7 @@ func (x *TaskMetadata) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CallToolParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CallToolParams) decode(data []byte) error {
@@ -463,7 +463,7 @@ func (x *CallToolParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CallToolResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CallToolResult) decode(data []byte) error {
@@ -484,7 +484,7 @@ func (x *CallToolResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListResourcesParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListResourcesParams) decode(data []byte) error {
@@ -499,7 +499,7 @@ func (x *ListResourcesParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListResourcesResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListResourcesResult) decode(data []byte) error {
@@ -521,7 +521,7 @@ func (x *ListResourcesResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Resource) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Resource) decode(data []byte) error {
@@ -551,7 +551,7 @@ func (x *Resource) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListResourceTemplatesParams) UnmarshalJSON(data []byte) error {
 	return x.decode(bytes.Clone(data))
 }
@@ -568,7 +568,7 @@ func (x *ListResourceTemplatesParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListResourceTemplatesResult) UnmarshalJSON(data []byte) error {
 	return x.decode(bytes.Clone(data))
 }
@@ -592,7 +592,7 @@ func (x *ListResourceTemplatesResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ResourceTemplate) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ResourceTemplate) decode(data []byte) error {
@@ -620,7 +620,7 @@ func (x *ResourceTemplate) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ReadResourceParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ReadResourceParams) decode(data []byte) error {
@@ -635,7 +635,7 @@ func (x *ReadResourceParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ReadResourceResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ReadResourceResult) decode(data []byte) error {
@@ -655,7 +655,7 @@ func (x *ReadResourceResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *SubscribeParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *SubscribeParams) decode(data []byte) error {
@@ -670,7 +670,7 @@ func (x *SubscribeParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *UnsubscribeParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *UnsubscribeParams) decode(data []byte) error {
@@ -685,7 +685,7 @@ func (x *UnsubscribeParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ResourceUpdatedNotificationParams) UnmarshalJSON(data []byte) error {
 	return x.decode(bytes.Clone(data))
 }
@@ -702,7 +702,7 @@ func (x *ResourceUpdatedNotificationParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListPromptsParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListPromptsParams) decode(data []byte) error {
@@ -717,7 +717,7 @@ func (x *ListPromptsParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListPromptsResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListPromptsResult) decode(data []byte) error {
@@ -739,7 +739,7 @@ func (x *ListPromptsResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Prompt) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Prompt) decode(data []byte) error {
@@ -763,7 +763,7 @@ func (x *Prompt) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *PromptArgument) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *PromptArgument) decode(data []byte) error {
@@ -782,7 +782,7 @@ func (x *PromptArgument) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *GetPromptParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *GetPromptParams) decode(data []byte) error {
@@ -799,7 +799,7 @@ func (x *GetPromptParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *GetPromptResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *GetPromptResult) decode(data []byte) error {
@@ -817,7 +817,7 @@ func (x *GetPromptResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *PromptMessage) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *PromptMessage) decode(data []byte) error {
@@ -832,7 +832,7 @@ func (x *PromptMessage) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompleteParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompleteParams) decode(data []byte) error {
@@ -851,7 +851,7 @@ func (x *CompleteParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompleteParamsArgument) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompleteParamsArgument) decode(data []byte) error {
@@ -866,7 +866,7 @@ func (x *CompleteParamsArgument) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompleteContext) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompleteContext) decode(data []byte) error {
@@ -879,7 +879,7 @@ func (x *CompleteContext) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompleteReference) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompleteReference) decode(data []byte) error {
@@ -898,7 +898,7 @@ func (x *CompleteReference) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompleteResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *CompleteResult) decode(data []byte) error {
@@ -914,7 +914,7 @@ func (x *CompleteResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *CompletionResultDetails) UnmarshalJSON(data []byte) error {
 	return x.decode(bytes.Clone(data))
 }
@@ -933,7 +933,7 @@ func (x *CompletionResultDetails) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *SetLoggingLevelParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *SetLoggingLevelParams) decode(data []byte) error {
@@ -948,7 +948,7 @@ func (x *SetLoggingLevelParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *LoggingMessageParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *LoggingMessageParams) decode(data []byte) error {
@@ -968,7 +968,7 @@ func (x *LoggingMessageParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ProgressNotificationParams) UnmarshalJSON(data []byte) error {
 	return x.decode(bytes.Clone(data))
 }
@@ -991,7 +991,7 @@ func (x *ProgressNotificationParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ElicitParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ElicitParams) decode(data []byte) error {
@@ -1017,7 +1017,7 @@ func (x *ElicitParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ElicitResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ElicitResult) decode(data []byte) error {
@@ -1035,7 +1035,7 @@ func (x *ElicitResult) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Root) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Root) decode(data []byte) error {
@@ -1052,7 +1052,7 @@ func (x *Root) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListRootsParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListRootsParams) decode(data []byte) error {
@@ -1065,7 +1065,7 @@ func (x *ListRootsParams) decode(data []byte) error {
 	})
 }
 
-// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *ListRootsResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *ListRootsResult) decode(data []byte) error {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from emit.errorsmd import STANDARD
-from emit import MODULE_FILE
-from emit.gosyntax import HEADER, comment, field_docs, first_paragraph, go_name, gofmt
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType
 
+from emit.errorsmd import STANDARD
+from emit.gosyntax import HEADER, comment, field_docs, first_paragraph, go_name, gofmt, module_path
 from sidecar import errors, wire
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 NAMES: Final = {
     "HTTPTransport": "HTTP",
@@ -108,7 +109,7 @@ def _scalar(annotation: Any) -> str | None:
         return None
 
 
-def go_type(annotation: Any, *, optional: bool) -> str:
+def go_type(annotation: Any, *, optional: bool) -> str:  # noqa: PLR0911  one kind of annotation a line
     """Return the Go type of an annotation."""
     if isinstance(annotation, TypeAliasType):
         return str(annotation.__name__)
@@ -225,16 +226,10 @@ def render_wire() -> str:
     return gofmt(out.replace("@MODULE@", module_path()))
 
 
-def module_path() -> str:
-    """Return the module path from go.mod, the one place where it stands."""
-    first = MODULE_FILE.read_text(encoding="utf-8").splitlines()[0]
-    return first.removeprefix("module ").strip()
-
-
 def render_errors() -> str:
     """Return errors_gen.go."""
     out = HEADER.format(source="sidecar/errors.py") + "package sidecar\n\n"
-    out += "// Codes of section 6 of proto/README.md; those of JSON-RPC speak only of the hop to the sidecar.\nconst (\n"
+    out += "// Codes of section 6 of proto/README.md; JSON-RPC's own speak only of the hop to the sidecar.\nconst (\n"
     rows = [(code, name, "", first_paragraph(cls.__doc__ or "").rstrip(".")) for code, name, cls in STANDARD]
     rows += [(row.code, row.kind, row.retry, row.when) for row in errors.ALL_ERRORS]
     for code, kind, _, when in rows:
@@ -244,7 +239,8 @@ def render_errors() -> str:
         after = f', Retry: "{retry}"' if retry else ""
         out += comment(f"Err{kind}: {when}.", "\t")
         out += f'\tErr{kind} error = &Error{{Code: Code{kind}, Kind: "{kind}", Message: {_quote(when)}{after}}}\n'
-    out += ")\n\n// kinds holds the name and the retry class of every code.\nvar kinds = map[int]struct{ kind, retry string }{\n"
+    out += ")\n\n// kinds holds the name and the retry class of every code.\n"
+    out += "var kinds = map[int]struct{ kind, retry string }{\n"
     for _, kind, retry, _ in rows:
         out += f'\tCode{kind}: {{"{kind}", "{retry}"}},\n'
     return gofmt(out + "}\n")

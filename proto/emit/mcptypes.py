@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import mcp_types
-from emit.gosyntax import HEADER, comment, field_docs, first_paragraph, go_name, gofmt
-from emit.mcptables import DROPPED, ENUMS, FIELD_NAMES, ROWS, TYPES, Row
 from pydantic import BaseModel
+
+from emit.gosyntax import HEADER, comment, field_docs, first_paragraph, go_name, gofmt, module_path
+from emit.mcptables import DROPPED, ENUMS, FIELD_NAMES, ROWS, TYPES, Row
 
 SOURCE: Final = "the models of the Python package mcp_types"
 BY_MODEL: Final = {model: row.go for row in ROWS for model in row.models}
@@ -59,7 +60,7 @@ def _is_content(annotation: Any) -> bool:
     return len(members) > 1 and any(member is mcp_types.TextContent for member in members)
 
 
-def _go_type(annotation: Any, *, optional: bool, element: bool = False) -> str:
+def _go_type(annotation: Any, *, optional: bool, element: bool = False) -> str:  # noqa: PLR0911  one kind a line
     if _is_content(annotation):
         return "Content"
     simple = {str: "string", int: "int", bool: "bool", float: "float64"}
@@ -93,7 +94,9 @@ def _fields(row: Row) -> list[Field]:
             alias = "_meta" if name == "meta" else (info.alias or name)
             doc = "" if name == "meta" else (info.description or field_docs(model).get(name, ""))
             if name == "meta":
-                found.setdefault(name, Field("Meta", "Meta", alias, required=False, doc="", embedded=row.kind != "content"))
+                found.setdefault(
+                    name, Field("Meta", "Meta", alias, required=False, doc="", embedded=row.kind != "content")
+                )
                 continue
             override = TYPES.get((row.go, name))
             annotation, optional = _strip(info.annotation)
@@ -152,7 +155,7 @@ def render_types() -> str:
     return gofmt(out)
 
 
-def _decode(field: Field) -> str:
+def _decode(field: Field) -> str:  # noqa: PLR0911  one kind of field a line
     target = f"&x.{field.name}"
     if field.go == "json.RawMessage":
         return f"x.{field.name} = value\n\t\t\treturn nil"
@@ -196,12 +199,10 @@ def _decoder(row: Row) -> str:
 
 def render_decoders() -> str:
     """Return decode_gen.go."""
-    from emit.golang import module_path  # noqa: PLC0415  the two emitters share nothing else
-
     out = HEADER.format(source=SOURCE) + "package mcp\n\n"
     out += f'import (\n\t"bytes"\n\n\t"{module_path()}/internal/jsonscan"\n)\n\n'
     for row in ROWS:
-        out += f"// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, unknown ones are left to Raw.\n"
+        out += "// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.\n"
         out += f"func (x *{row.go}) UnmarshalJSON(data []byte) error {{ return x.decode(bytes.Clone(data)) }}\n\n"
         out += _decoder(row)
     out += "// newContent returns an empty block for a tag, or nil for a tag that is not known.\n"

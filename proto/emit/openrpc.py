@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types
-from emit import errorsmd
-from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
+from emit import errorsmd
 from sidecar import errors, wire
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 REF = "#/components/schemas/{model}"
 RENAMED = {
