@@ -240,22 +240,6 @@ type Info struct {
 	Raw json.RawMessage `json:"-"`
 }
 
-// pingParams: Ask whether the sidecar's loop is alive; the payload comes back byte for byte.
-type pingParams struct {
-	Payload   any `json:"payload,omitempty"`
-	TimeoutMs int `json:"timeoutMs,omitempty"`
-}
-
-// pingResult: The payload, as it came.
-type pingResult struct {
-	Payload json.RawMessage `json:"payload,omitempty"`
-}
-
-// healthParams: No parameters.
-type healthParams struct {
-	TimeoutMs int `json:"timeoutMs,omitempty"`
-}
-
 // VaultHealth: The state of the credential store.
 type VaultHealth struct {
 	Type  string `json:"type"`
@@ -389,21 +373,6 @@ type ServerConfig struct {
 	Replace    bool          `json:"replace,omitempty"`
 }
 
-// address: One connection, by name and scope.
-type address struct {
-	Server    string `json:"server"`
-	Scope     *Scope `json:"scope,omitempty"`
-	TimeoutMs int    `json:"timeoutMs,omitempty"`
-}
-
-// disconnectParams: Close a connection and forget its address.
-type disconnectParams struct {
-	Server    string `json:"server"`
-	Scope     *Scope `json:"scope,omitempty"`
-	Forget    bool   `json:"forget,omitempty"`
-	TimeoutMs int    `json:"timeoutMs,omitempty"`
-}
-
 // listServersParams: Which connections to list.
 type listServersParams struct {
 	Scope     *Scope `json:"scope,omitempty"`
@@ -454,11 +423,6 @@ type ServerInfo struct {
 	PID          int                     `json:"pid,omitempty"`
 	// Raw holds the bytes as they came.
 	Raw json.RawMessage `json:"-"`
-}
-
-// listServersResult: The connections asked for.
-type listServersResult struct {
-	Servers []ServerInfo `json:"servers"`
 }
 
 // cancelledParams: Cancel the request with this id.

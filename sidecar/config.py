@@ -88,10 +88,9 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
         raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
     timeouts = params.timeouts or wire.Timeouts()
     limits = params.limits or wire.ServerLimits()
-    dumped = params.model_dump(by_alias=True, mode="json", exclude_none=True)
     values: dict[str, Any] = {
         "transport": params.transport.type,
-        "identity": {key: value for key, value in dumped.items() if key not in _NOT_CONFIG},
+        "identity": _identity(params),
         "auth": params.auth.type if params.auth is not None else "none",
         "protocol": protocol,
         "client_info": params.client_info.model_dump(exclude_none=True) if params.client_info else default_client,
@@ -107,6 +106,17 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
     else:
         values |= _http(params.transport, params.auth)
     return ServerConfig(**values)
+
+
+def _identity(params: wire.ConnectParams) -> dict[str, Any]:
+    """Return what tells two configurations apart: what is spelled out as its default is as if absent."""
+    body = params.model_dump(by_alias=True, mode="json", exclude_none=True, exclude_defaults=True)
+    defaults = {"auth": {"type": "none"}, "protocol": "auto", "limits": {}, "timeouts": {}}
+    found = {key: value for key, value in body.items() if key not in _NOT_CONFIG and defaults.get(key) != value}
+    transport = {key: value for key, value in found["transport"].items() if value not in ({}, [])}
+    if transport.get("stderr") == "log":
+        del transport["stderr"]
+    return found | {"transport": transport}
 
 
 def _http(transport: wire.HTTPTransport | wire.SSETransport, auth: Any) -> dict[str, Any]:

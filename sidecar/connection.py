@@ -29,6 +29,8 @@ logger: Final = logging.getLogger(__name__)
 
 RECYCLE_SECONDS: Final = 5.0
 """How long abandoned work may take to end before its connection is recycled."""
+OPEN: Final = frozenset({"connecting", "ready"})
+"""States in which the connection holds a process or sockets."""
 _CLOSE_SECONDS: Final = 6.0
 
 
@@ -59,6 +61,7 @@ class Services:
     engine: Callable[[], Awaitable[None]]
     changed: Callable[[Connection], None]
     capabilities: Callable[[], dict[str, Any]]
+    admit: Callable[[Connection], None]
     serve: Callable[[Connection, str, msgspec.Raw, Call | None], Awaitable[bytes]]
     pressed: Callable[[], bool]
 
@@ -112,7 +115,7 @@ class Connection:
     def info(self) -> dict[str, Any]:
         """Return the `ServerInfo`."""
         agreed = self.link.agreed if self.link is not None else None
-        pid = getattr(self._channel, "pid", None)
+        pid = getattr(self._channel, "pid", None) if self.state in OPEN else None
         facts: dict[str, Any] = {"reachable": self.link is not None, "authOk": self.state == "ready"}
         if self.config.transport == "stdio":
             facts = {"process": pid is not None, **facts}
@@ -151,8 +154,9 @@ class Connection:
     # -- opening ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin an attempt, unless the link is there or one is running."""
+        """Begin an attempt, unless the link is there or one is running. Raises QuotaExceeded."""
         if self.state in {"idle", "failed"} and self._attempt is None:
+            self._services.admit(self)
             self._attempt = self._loop.create_task(self._open())
             self._become("connecting")
 

@@ -132,8 +132,14 @@ class Session:
                     raise
         if self._protocol == MODERN_VERSION:
             # A pinned version is adopted without a word on the wire: ask, so that ready means answered.
-            raw = await client.session.send_discover(MODERN_VERSION)
-            client.session.adopt(DiscoverResult.model_validate(raw))
+            try:
+                raw = await client.session.send_discover(MODERN_VERSION)
+                client.session.adopt(DiscoverResult.model_validate(raw))
+            except (MCPError, RuntimeError, ValueError) as error:
+                supported = _supported(error)
+                raise errors.HandshakeFailed(
+                    f"the server does not speak {MODERN_VERSION}", supported=supported
+                ) from error
         return self._agreed(str(client.protocol_version))
 
     def _agreed(self, version: str) -> Negotiated:
@@ -203,13 +209,20 @@ def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only
     return ChannelTransport()
 
 
+def _supported(error: Exception) -> list[Any] | None:
+    """Return the versions that a refusal names."""
+    data = getattr(getattr(error, "error", None), "data", None)
+    supported = data.get("supported") if isinstance(data, dict) else None
+    return supported if isinstance(supported, list) else None
+
+
 def _handshake_error(error: Exception) -> errors.SidecarError:
     from mcp.shared.exceptions import MCPError  # noqa: PLC0415
 
     if isinstance(error, MCPError):
         data = error.error.data
-        supported = data.get("supported") if isinstance(data, dict) else None
-        if error.error.code == _UNSUPPORTED_VERSION or isinstance(supported, list):
+        supported = _supported(error)
+        if error.error.code == _UNSUPPORTED_VERSION or supported is not None:
             return errors.HandshakeFailed("no common protocol version", supported=supported)
         if isinstance(error.__cause__, errors.SidecarError):
             return error.__cause__

@@ -10,13 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from sidecar import errors
-from sidecar.auth.egress import EgressPolicy
+from sidecar.auth.egress import EgressPolicy, parse_url
 from sidecar.callbacks import Notices
 from sidecar.config import ServerConfig, child_environment, command_path
-from sidecar.connection import Connection, Services, refuse_request
+from sidecar.connection import OPEN, Connection, Services, refuse_request
 from sidecar.telemetry.redact import SECRETS
 from sidecar.transports.channel import Call, Channel
 from sidecar.transports.guard import Guard
+from sidecar.transports.stdio import SAFE_ENV, StdioChannel
 
 ScopeKey = tuple[str, str, str]
 SCOPE_PARTS: Final = ("tenant", "user", "session")
@@ -58,6 +59,7 @@ class Hub:
             engine=engine,
             changed=self._changed,
             capabilities=dict,
+            admit=self._admit,
             serve=_serve,
             pressed=lambda: self._pressed,
         )
@@ -114,11 +116,9 @@ class Hub:
     def check_egress(self, config: ServerConfig) -> None:
         """Refuse a URL or command that the policy does not allow. Raises AuthPolicy."""
         if config.transport == "stdio":
-            env = child_environment(config, self._environ, _safe_env())
+            env = child_environment(config, self._environ, SAFE_ENV)
             self.policy.check_command(command_path(config, env))
         else:
-            from sidecar.auth.egress import parse_url  # noqa: PLC0415
-
             self.policy.check_origin(parse_url(config.url)[0], from_host=True)
 
     def remove(self, scope: ScopeKey, name: str) -> Connection:
@@ -149,20 +149,25 @@ class Hub:
         key = (scope_key(connection.scope), connection.name)
         self._notices.state(key, connection.info())
 
-    def _processes(self) -> int:
-        return sum(
-            connection.config.transport == "stdio" and connection.state in {"connecting", "ready"}
+    def _admit(self, newcomer: Connection) -> None:
+        """Refuse a process over the limit before anything is started for it. Raises QuotaExceeded."""
+        if newcomer.config.transport != "stdio":
+            return
+        limit = self.limits["maxProcesses"]
+        running = (
+            connection
             for connection in self._connections.values()
+            if connection.config.transport == "stdio" and connection.state in OPEN
         )
+        if sum(1 for _ in running) >= limit:
+            raise errors.QuotaExceeded(
+                f"{limit} server processes run already; disconnect some or raise the limit",
+                limit="maxProcesses",
+                value=limit,
+            )
 
     def _make_channel(self, config: ServerConfig, label: dict[str, Any]) -> Channel:
         if config.transport == "stdio":
-            from sidecar.transports.stdio import SAFE_ENV, StdioChannel  # noqa: PLC0415
-
-            if self._processes() > self.limits["maxProcesses"]:
-                raise errors.QuotaExceeded(
-                    "too many server processes", limit="maxProcesses", value=self.limits["maxProcesses"]
-                )
             return StdioChannel(
                 guard=self._guard,
                 argv=list(config.argv),
@@ -172,7 +177,7 @@ class Hub:
                 max_result=config.max_result,
                 label=label,
             )
-        from sidecar.transports.client import HTTPClient  # noqa: PLC0415
+        from sidecar.transports.client import HTTPClient  # noqa: PLC0415 - with the engine's HTTP layer below
         from sidecar.transports.http import HTTPChannel  # noqa: PLC0415
         from sidecar.transports.sse import SSEChannel  # noqa: PLC0415
 
@@ -197,9 +202,3 @@ async def close(connection: Connection, reason: str = "disconnected") -> None:
 async def _serve(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:
     del connection, params, call
     return await refuse_request(method)
-
-
-def _safe_env() -> tuple[str, ...]:
-    from sidecar.transports.stdio import SAFE_ENV  # noqa: PLC0415
-
-    return SAFE_ENV

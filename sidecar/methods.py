@@ -140,10 +140,16 @@ class Methods:
             self.hub.check_egress(wanted)
             replaced = self.hub.remove(scope, params.server)
             connection = None
+        known = connection is not None
         if connection is None:
             connection = self.hub.add(scope, params.server, wanted)
         if not params.lazy:
-            connection.start()
+            try:
+                connection.start()
+            except errors.QuotaExceeded:
+                if not known:
+                    self.hub.remove(scope, params.server)
+                raise
         return self._connected(connection, replaced, params)
 
     async def _connected(

@@ -29,6 +29,15 @@ _NEVER_AFTER_MAYBE: Final = frozenset({"tools/call", "logging/setLevel"})
 _NAMES_MAX: Final = 4096
 _LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_CAPABILITY: Final = {
+    "tools": "tools",
+    "resources": "resources",
+    "prompts": "prompts",
+    "completion": "completions",
+    "logging": "logging",
+}
+_UNDECLARED: Final = frozenset({("completions", "2024-11-05"), ("logging", "2026-07-28")})
+"""Offers that a version has, but no capability for."""
 _X_HEADER: Final = b"x-mcp-header"
 _EMPTY_META: Final = msgspec.Raw(b"{}")
 
@@ -172,6 +181,7 @@ class Operations:
             link: Link | None = None
             try:
                 link = await connection.acquire(request)
+                _check_offered(request.method, link)
                 await connection.gate.enter(request)
                 try:
                     outcome: Payload = await work(request, envelope, connection, link)
@@ -446,6 +456,17 @@ def _join_list(method: str, last: Payload, elements: list[msgspec.Raw]) -> bytes
             continue
         members.append(b"%b:%b" % (frames.quote(name), bytes(value)))
     return b"{" + b",".join(members) + b"}"
+
+
+def _check_offered(method: str, link: Link) -> None:
+    """Refuse what the server does not offer. One that declares nothing at all is asked all the same."""
+    capability = _CAPABILITY.get(method.partition("/")[0])
+    offered = link.agreed.capabilities
+    if capability is None or not isinstance(offered, dict) or not offered or offered.get(capability) is not None:
+        return
+    if (capability, link.agreed.version) in _UNDECLARED:
+        return
+    raise errors.CapabilityMissing(f"the server does not offer {capability}", capability=capability)
 
 
 def _repeatable(method: str, envelope: Envelope) -> bool:

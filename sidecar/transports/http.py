@@ -143,14 +143,14 @@ class HTTPChannel(Channel):
                             delay = event.retry / 1000
                         self._take_event(event, call)
                         if call.future.done():
-                            return await call.future
-                except (errors.ConnectionLost, OSError) as error:
-                    logger.debug("an event stream broke: %s", error, extra=self.label)
+                            break
                 except Exception as error:  # noqa: BLE001 - what the HTTP layer raises ends the stream, no more
                     logger.debug("an event stream broke: %s", error, extra=self.label)
                 finally:
                     if current is not reply:
                         await current.aclose()
+                if call.future.done():
+                    return await call.future
             if not last_id or self.modern:
                 raise errors.ConnectionLost(
                     "the event stream ended without a result", reason="event stream ended", delivered="maybe"
