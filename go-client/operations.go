@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 
@@ -106,8 +105,10 @@ func (s *Server) Ping(ctx context.Context, _ *mcp.PingParams) error {
 
 // Tools iterates over all tools, page by page. After an error it stops.
 func (s *Server) Tools(ctx context.Context, params *mcp.ListToolsParams) iter.Seq2[*mcp.Tool, error] {
-	p := *orEmpty(params)
-	return pages(&p.Cursor, func() ([]*mcp.Tool, string, error) {
+	first := *orEmpty(params)
+	return pages(first.Cursor, func(cursor string) ([]*mcp.Tool, string, error) {
+		p := first
+		p.Cursor = cursor
 		page, err := s.ListTools(ctx, &p)
 		if err != nil {
 			return nil, "", err
@@ -118,8 +119,10 @@ func (s *Server) Tools(ctx context.Context, params *mcp.ListToolsParams) iter.Se
 
 // Resources iterates over all resources, page by page. After an error it stops.
 func (s *Server) Resources(ctx context.Context, params *mcp.ListResourcesParams) iter.Seq2[*mcp.Resource, error] {
-	p := *orEmpty(params)
-	return pages(&p.Cursor, func() ([]*mcp.Resource, string, error) {
+	first := *orEmpty(params)
+	return pages(first.Cursor, func(cursor string) ([]*mcp.Resource, string, error) {
+		p := first
+		p.Cursor = cursor
 		page, err := s.ListResources(ctx, &p)
 		if err != nil {
 			return nil, "", err
@@ -132,8 +135,10 @@ func (s *Server) Resources(ctx context.Context, params *mcp.ListResourcesParams)
 func (s *Server) ResourceTemplates(
 	ctx context.Context, params *mcp.ListResourceTemplatesParams,
 ) iter.Seq2[*mcp.ResourceTemplate, error] {
-	p := *orEmpty(params)
-	return pages(&p.Cursor, func() ([]*mcp.ResourceTemplate, string, error) {
+	first := *orEmpty(params)
+	return pages(first.Cursor, func(cursor string) ([]*mcp.ResourceTemplate, string, error) {
+		p := first
+		p.Cursor = cursor
 		page, err := s.ListResourceTemplates(ctx, &p)
 		if err != nil {
 			return nil, "", err
@@ -144,8 +149,10 @@ func (s *Server) ResourceTemplates(
 
 // Prompts iterates over all prompts, page by page. After an error it stops.
 func (s *Server) Prompts(ctx context.Context, params *mcp.ListPromptsParams) iter.Seq2[*mcp.Prompt, error] {
-	p := *orEmpty(params)
-	return pages(&p.Cursor, func() ([]*mcp.Prompt, string, error) {
+	first := *orEmpty(params)
+	return pages(first.Cursor, func(cursor string) ([]*mcp.Prompt, string, error) {
+		p := first
+		p.Cursor = cursor
 		page, err := s.ListPrompts(ctx, &p)
 		if err != nil {
 			return nil, "", err
@@ -157,12 +164,11 @@ func (s *Server) Prompts(ctx context.Context, params *mcp.ListPromptsParams) ite
 // maxPages bounds what a server that always offers another page can cost; the sidecar has the same limit.
 const maxPages = 1000
 
-func pages[T any](cursor *string, page func() ([]*T, string, error)) iter.Seq2[*T, error] {
-	first := *cursor
+func pages[T any](first string, page func(cursor string) ([]*T, string, error)) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		*cursor = first
+		cursor := first
 		for range maxPages {
-			elements, next, err := page()
+			elements, next, err := page(cursor)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -175,11 +181,9 @@ func pages[T any](cursor *string, page func() ([]*T, string, error)) iter.Seq2[*
 			if next == "" {
 				return
 			}
-			*cursor = next
+			cursor = next
 		}
 		yield(nil, localError(CodeBadPeerMessage, DeliveredYes, fmt.Sprintf("the list has more than %d pages", maxPages), nil,
 			map[string]any{"reason": "too many pages"}))
 	}
 }
-
-var _ json.Unmarshaler = (*mcp.CallToolResult)(nil)

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -70,6 +71,9 @@ func (w *frameWriter) takeBack(f *outFrame) bool {
 	defer w.mu.Unlock()
 	if f.state == frameQueued {
 		f.state, f.line = frameDropped, nil
+		if at := slices.Index(w.queue, f); at >= 0 { // else a stalled pipe would pile up what was taken back
+			w.queue = slices.Delete(w.queue, at, at+1)
+		}
 	}
 	return f.state == frameDropped
 }
@@ -117,9 +121,6 @@ func (w *frameWriter) batch(scratch []byte) (lines []byte, last bool) {
 			break
 		}
 		taken++
-		if f.state == frameDropped {
-			continue
-		}
 		f.state = frameTouched
 		if len(lines) == 0 && len(f.line) > coalesceBytes {
 			lines, f.line = f.line, nil

@@ -24,16 +24,19 @@ NAMES: Final = {
     "InitializeResult": "Info",
     "Empty": "",
     "Operation": "",
-    "ErrorObject": "",
+    "ErrorObject": "",  # Error
+    "Address": "",  # a Server handle puts the address before the params of each method
+    "DisconnectParams": "",
+    "HealthParams": "",
+    "ListServersResult": "",  # its elements keep their bytes
+    "PingParams": "",
+    "PingResult": "",
 }
 """Go names that differ from the models'; empty: no Go type of its own. *Params are unexported unless named here."""
 
 UNEXPORTED: Final = {
-    "Address",
     "ElicitationPromise",
     "HostCapabilities",
-    "ListServersResult",
-    "PingResult",
     "RootsPromise",
     "SamplingPromise",
 }
@@ -55,8 +58,6 @@ FIELDS: Final = {
     ("ProgressParams", "request_id"): "json.RawMessage",
     ("ShutdownParams", "deadline_ms"): "*int",  # zero is: at once
     ("ProgressParams", "total"): "*float64",
-    ("PingParams", "payload"): "any",
-    ("PingResult", "payload"): "json.RawMessage",
 }
 """(model, field) -> Go type where the rule does not fit; None: left out."""
 
