@@ -174,7 +174,7 @@ def test_status_while_connecting_fails_the_connection(
 def test_web_page_instead_of_a_server_fails_the_connection(shared: Sidecar, server: str, raw_http: Program) -> None:
     params = {"server": server, "transport": raw_http.http("/html/legacy/x")}
     answer = shared.call("servers/connect", params)
-    answer.is_error(1203, httpStatus=200, delivered="no")
+    answer.is_error(1203, httpStatus=200, server=server)
     assert b"login page" not in answer.line
 
 

@@ -24,14 +24,15 @@ def stdio(command: str, *args: str, **more: object) -> Json:
 
 @pytest.mark.parametrize(
     ("command", "errno"),
-    [
-        ("/nonexistent/program", "ENOENT"),
-        ("no-such-program-anywhere", "ENOENT"),
-        ("/etc/hostname", "EACCES"),
-        ("/", "EACCES"),
-    ],
+    [("/nonexistent/program", "ENOENT"), ("no-such-program-anywhere", "ENOENT"), ("FILE", "EACCES"), ("/", "EACCES")],
 )
-def test_program_that_cannot_be_executed_is_1104(shared: Sidecar, server: str, command: str, errno: str) -> None:
+def test_program_that_cannot_be_executed_is_1104(
+    shared: Sidecar, server: str, command: str, errno: str, tmp_path: Path
+) -> None:
+    if command == "FILE":
+        plain = tmp_path / "plain"
+        plain.write_text("no program")
+        command = str(plain)
     params = {"server": server, "transport": stdio(command)}
     answer = shared.call("servers/connect", params)
     answer.is_error(1104, kind="SpawnFailed", errno=errno, delivered="no", retry="never", server=server)
@@ -86,12 +87,15 @@ def test_program_that_never_answers_is_1005_connect(shared: Sidecar, server: str
     assert shared.call("servers/get", {"server": server}).result["state"] == "failed"
 
 
-@pytest.mark.parametrize("how", ["html", "version"])
-def test_handshake_that_goes_wrong_is_1105(shared: Sidecar, server: str, how: str) -> None:
-    transport = raw("--handshake", how)
-    params = {"server": server, "transport": transport, "protocol": "legacy", "timeouts": {"connectMs": 5000}}
+def test_handshake_without_a_common_version_is_1105(shared: Sidecar, server: str) -> None:
+    params = {"server": server, "transport": raw("--handshake", "version"), "protocol": "legacy"}
     shared.call("servers/connect", params).is_error(1105, kind="HandshakeFailed", delivered="no", retry="never")
     assert shared.call("servers/get", {"server": server}).result["state"] == "failed"
+
+
+def test_noise_instead_of_a_handshake_is_1005_connect(shared: Sidecar, server: str) -> None:
+    params = {"server": server, "transport": raw("--handshake", "html"), "timeouts": {"connectMs": 1000}}
+    shared.call("servers/connect", params | {"protocol": "legacy"}).is_error(1005, phase="connect", delivered="no")
 
 
 def test_program_that_exits_in_the_handshake_is_1107(shared: Sidecar, server: str) -> None:
