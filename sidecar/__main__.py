@@ -13,10 +13,10 @@ def main() -> None:
     wire = None
     if not {"call", "-h", "--help", "--version"} & set(argv):
         # Before anything else is imported: whatever prints later must not reach the wire.
-        from sidecar.stdio import claim  # noqa: PLC0415
+        from sidecar.stdio import claim
 
         wire = claim()
-    from sidecar.cli import run  # noqa: PLC0415
+    from sidecar.cli import run
 
     code = run(argv, wire, parent)
     sys.stdout.flush()

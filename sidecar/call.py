@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -17,6 +17,8 @@ from sidecar.serve import Process
 from sidecar.stdio import LineReader, LineWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sidecar.cli import Options
 
 DEFAULT_SERVER: Final = "cli"
@@ -24,7 +26,7 @@ _PROCESS: Final = ("initialize", "ping", "shutdown")
 _PREFIX: Final = ("sidecar/", "servers/list", "catalog/")
 
 
-class Failed(Exception):  # noqa: N818 - the request failed, the program did not
+class Failed(Exception):
     """A request was answered with an error; `body` is the error object."""
 
     def __init__(self, body: Any) -> None:
@@ -127,7 +129,7 @@ def _transport(options: Options) -> bytes | None:
             raise ValueError("--command is empty")
         if options.headers:
             raise ValueError("--header goes with --url")
-        transport = {"type": "stdio", "command": words[0], "args": words[1:], "cwd": os.getcwd()}  # noqa: PTH109
+        transport = {"type": "stdio", "command": words[0], "args": words[1:], "cwd": str(Path.cwd())}
     else:
         return None
     return msgspec.json.encode({"server": options.server or DEFAULT_SERVER, "transport": transport})

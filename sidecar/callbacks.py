@@ -6,11 +6,12 @@ changes are merged per server (wire section 5).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar.rpc import Peer
+if TYPE_CHECKING:
+    from sidecar.rpc import Peer
 
 PROGRESS: Final = "notifications/progress"
 CHANGED: Final = "servers/changed"
@@ -27,7 +28,7 @@ class Notices:
         self._dropped = {"logs": 0, "progress": 0}
         self._states: dict[Any, dict[str, Any]] = {}
 
-    def pressure(self, pressed: bool) -> None:  # noqa: FBT001 - the one question there is
+    def pressure(self, pressed: bool) -> None:
         """Note that the host reads too slowly, or keeps up again."""
         self._pressed = pressed
         if pressed:

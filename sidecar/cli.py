@@ -6,14 +6,16 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar import __version__, early, engine
 from sidecar.serve import Process
 from sidecar.telemetry import logs
 from sidecar.telemetry.redact import RedactingFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 USAGE_EXIT: Final = 2
 EXAMPLES: Final = """\
@@ -46,7 +48,7 @@ def parse(argv: list[str]) -> Options:
     """Read the words; ends the program with exit code 2 and a usage text where they do not fit."""
     if not argv or argv == ["serve"]:
         return Options()
-    import argparse  # noqa: PLC0415 - a host starts without words, and every start counts
+    import argparse
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; also FASTMCP_LOG_LEVEL")
@@ -122,10 +124,10 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
     handler.addFilter(RedactingFilter())
     try:
         if options.command == "call":
-            from sidecar.call import call  # noqa: PLC0415 - only this command needs it
+            from sidecar.call import call
 
             return asyncio.run(call(options, environ, parent))
-        assert wire is not None  # noqa: S101 - __main__ claims it for serve
+        assert wire is not None
         return asyncio.run(_serve(wire, environ, parent))
     finally:
         handler.close()

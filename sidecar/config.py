@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from sidecar import errors, wire
 from sidecar.auth.egress import BadURL, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,7 +39,7 @@ def invalid(path: str, message: str, **extra: Any) -> errors.InvalidParams:
     return errors.InvalidParams(f"{path or 'params'}: {message}", path=path, **extra)
 
 
-def validate(model: type[M], params: bytes | memoryview) -> M:
+def validate(model: type[M], params: bytes) -> M:
     """Return params as a model. Raises InvalidParams for the first fault, without repeating any value."""
     try:
         return model.model_validate_json(params)
@@ -208,5 +211,5 @@ def command_path(config: ServerConfig, env: Mapping[str, str]) -> str:
     """Return the path that the command leads to, for the egress policy."""
     command = config.argv[0]
     if os.sep in command:
-        return os.path.normpath(os.path.join(config.cwd or os.getcwd(), command))  # noqa: PTH109, PTH118 - text, no file
+        return os.path.normpath(Path(config.cwd or Path.cwd()) / command)
     return shutil.which(command, path=env.get("PATH")) or command

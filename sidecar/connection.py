@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from sidecar import errors
 from sidecar.engine import Negotiated, Session
-from sidecar.rpc import Outcome, Request
 from sidecar.telemetry.logs import now_text
-from sidecar.transports.channel import METHOD_NOT_FOUND, Call, Channel, ServerAnswer, copy_error
+from sidecar.transports.channel import METHOD_NOT_FOUND, Call, Channel, ServerAnswer
+from sidecar.transports.faults import copy_error
 from sidecar.transports.limits import Gate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import msgspec
+
     from sidecar.config import ServerConfig
+    from sidecar.request import Outcome, Request
 
 logger: Final = logging.getLogger(__name__)
 
@@ -171,9 +173,7 @@ class Connection:
                 self._channel = channel
                 await channel.open()
                 await self._services.engine()
-                session = Session(
-                    channel, self.config.protocol, self.config.client_info, self._services.capabilities()
-                )
+                session = Session(channel, self.config.protocol, self.config.client_info, self._services.capabilities())
                 agreed = await session.open(legacy_only=self.config.transport == "sse")
             if channel.error is not None:
                 raise copy_error(channel.error, "no")
@@ -213,9 +213,7 @@ class Connection:
         self._attempt = None
         self._become("ready")
 
-    async def _give_up(
-        self, channel: Channel | None, session: Session | None, error: errors.SidecarError
-    ) -> None:
+    async def _give_up(self, channel: Channel | None, session: Session | None, error: errors.SidecarError) -> None:
         error.at(self.name, self.scope)
         self.last_error = error
         if self.state == "connecting":
@@ -248,12 +246,16 @@ class Connection:
                 raise errors.ConnectionLost("disconnected", reason="disconnected")
             if self.state == "failed" or (tried and self.state == "idle"):
                 error = self.last_error
-                assert error is not None  # noqa: S101 - both states come from a failure
+                assert error is not None
                 raise copy_error(error, "no")
             self.start()
             tried = True
             await self._change()
         return self.link
+
+    def serve(self, method: str, params: msgspec.Raw, call: Call | None) -> Awaitable[bytes]:
+        """Answer a request of the server."""
+        return self._services.serve(self, method, params, call)
 
     # -- losing and closing -----------------------------------------------------------------------------------
 
@@ -286,7 +288,7 @@ class Connection:
             stalled = int(RECYCLE_SECONDS * 1000)
             self.drop(link, errors.Unresponsive("abandoned work did not end", stalledMs=stalled))
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001
+    def pause(self, paused: bool) -> None:
         """Stop or go on reading from the server."""
         if self.link is not None:
             self.link.channel.pause(paused)
@@ -320,7 +322,7 @@ class _Upcalls:
         self._link = link
 
     def server_request(self, method: str, params: msgspec.Raw, call: Call | None) -> Awaitable[bytes]:
-        return self._connection._services.serve(self._connection, method, params, call)  # noqa: SLF001 - one unit
+        return self._connection.serve(method, params, call)
 
     def server_notification(self, method: str, params: msgspec.Raw, call: Call | None) -> None:
         del params, call

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar import __version__, engine, errors
-from sidecar.rpc import Outcome, Request
 from sidecar.wire_start import Egress, InitializeParams, PingParams, ProcessLimits, VaultConfig
+
+if TYPE_CHECKING:
+    from sidecar.request import Outcome, Request
 
 PROTOCOL_VERSION: Final = 1
 _AT: Final = re.compile(r" - at `\$(.*)`\Z")

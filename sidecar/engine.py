@@ -11,15 +11,17 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
-from sidecar.transports.channel import Channel
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from fastmcp import Client
+
+    from sidecar.transports.channel import Channel
 
 SETTINGS: Final = {
     "FASTMCP_ENV_FILE": os.devnull,  # or a `.env` of the working directory would configure the engine
@@ -44,13 +46,13 @@ def prepare_environment() -> None:
 
 def load() -> None:
     """Import the engine; slow, so it runs in a thread behind the first answers."""
-    import fastmcp.client  # noqa: F401, PLC0415
-    import mcp.client.session  # noqa: F401, PLC0415
+    import fastmcp.client  # noqa: F401
+    import mcp.client.session  # noqa: F401
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the engine, read from its metadata: nothing is imported."""
-    import importlib.metadata  # noqa: PLC0415 - 15 ms that the first ping need not pay
+    import importlib.metadata
 
     found = {}
     for name in ("fastmcp", "mcp"):
@@ -90,8 +92,8 @@ class Session:
 
     async def open(self, *, legacy_only: bool) -> Negotiated:
         """Negotiate and return what was agreed on. Raises a SidecarError."""
-        from fastmcp import Client  # noqa: PLC0415 - loaded behind the first answers
-        from mcp_types import Implementation  # noqa: PLC0415
+        from fastmcp import Client
+        from mcp_types import Implementation
 
         mode = {"legacy": "legacy", "push": "legacy"}.get(self._protocol, self._protocol)
         transport = _transport(self._channel, self._capabilities, legacy_only=legacy_only)
@@ -102,7 +104,7 @@ class Session:
             auto_initialize=False,
             client_info=Implementation.model_validate(self._client_info),
         )
-        await self._client.__aenter__()
+        await self._client.__aenter__()  # type: ignore[no-untyped-call]  # FastMCP leaves it untyped
         try:
             return await self._negotiate(self._client)
         except errors.BadPeerMessage as error:
@@ -115,8 +117,8 @@ class Session:
             raise _handshake_error(error) from error
 
     async def _negotiate(self, client: Client[Any]) -> Negotiated:
-        from mcp.shared.exceptions import MCPError  # noqa: PLC0415
-        from mcp_types import DiscoverResult  # noqa: PLC0415
+        from mcp.shared.exceptions import MCPError
+        from mcp_types import DiscoverResult
 
         if self._protocol == "push":
             try:
@@ -143,7 +145,7 @@ class Session:
         return self._agreed(str(client.protocol_version))
 
     def _agreed(self, version: str) -> Negotiated:
-        from mcp_types import (  # noqa: PLC0415
+        from mcp_types import (
             CLIENT_CAPABILITIES_META_KEY,
             CLIENT_INFO_META_KEY,
             PROTOCOL_VERSION_META_KEY,
@@ -178,14 +180,14 @@ class Session:
         """Leave the client; what it raises on the way out concerns nobody any more."""
         if self._client is not None:
             with contextlib.suppress(Exception):
-                await self._client.close()
+                await self._client.close()  # type: ignore[no-untyped-call]  # FastMCP leaves it untyped
 
 
 def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only: bool) -> Any:
     """Return the FastMCP transport that puts the SDK's session on our channel."""
-    from fastmcp.client.transports.base import ClientTransport  # noqa: PLC0415
-    from mcp import ClientSession  # noqa: PLC0415
-    from mcp_types import ClientCapabilities  # noqa: PLC0415
+    from fastmcp.client.transports.base import ClientTransport
+    from mcp import ClientSession
+    from mcp_types import ClientCapabilities
 
     class RawSession(ClientSession):
         """Tells servers exactly what the host promised: the stock session promises every mode of a handler."""
@@ -203,7 +205,7 @@ def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only
         @contextlib.asynccontextmanager
         async def connect_session(self, *, transport_options: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
             del transport_options
-            async with RawSession(dispatcher=channel, **kwargs) as session:  # type: ignore[arg-type]
+            async with RawSession(dispatcher=channel, **kwargs) as session:
                 yield session
 
     return ChannelTransport()
@@ -217,7 +219,7 @@ def _supported(error: Exception) -> list[Any] | None:
 
 
 def _handshake_error(error: Exception) -> errors.SidecarError:
-    from mcp.shared.exceptions import MCPError  # noqa: PLC0415
+    from mcp.shared.exceptions import MCPError
 
     if isinstance(error, MCPError):
         data = error.error.data

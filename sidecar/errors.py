@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 from typing import Any, ClassVar, Final
 
-
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601

@@ -218,10 +218,15 @@ def one_line(text: bytes) -> bytes:
 
 def view(raw: bytes | msgspec.Raw) -> bytes | memoryview:
     """Return the bytes of `raw`; large ones are not copied."""
-    if isinstance(raw, bytes):
+    if type(raw) is bytes:
         return raw
     seen = memoryview(raw)
     return seen if len(seen) > _COPY_BYTES else bytes(seen)
+
+
+def first(raw: bytes | msgspec.Raw) -> bytes:
+    """Return the first byte of JSON text: it tells the kind of value."""
+    return bytes(memoryview(raw)[:1])
 
 
 def has_breaks(raw: msgspec.Raw) -> bool:
@@ -231,7 +236,7 @@ def has_breaks(raw: msgspec.Raw) -> bool:
 
 def text_of(raw: msgspec.Raw) -> str | None:
     """Return a JSON string decoded; None for anything else."""
-    if memoryview(raw)[:1] != b'"':
+    if first(raw) != b'"':
         return None
     text: str = msgspec.json.decode(raw)
     return text

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
 from sidecar.auth.egress import EgressPolicy, parse_url
-from sidecar.callbacks import Notices
 from sidecar.config import ServerConfig, child_environment, command_path
 from sidecar.connection import OPEN, Connection, Services, refuse_request
 from sidecar.telemetry.redact import SECRETS
-from sidecar.transports.channel import Call, Channel
-from sidecar.transports.guard import Guard
 from sidecar.transports.stdio import SAFE_ENV, StdioChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import msgspec
+
+    from sidecar.callbacks import Notices
+    from sidecar.transports.channel import Call, Channel
+    from sidecar.transports.guard import Guard
 
 ScopeKey = tuple[str, str, str]
 SCOPE_PARTS: Final = ("tenant", "user", "session")
@@ -139,7 +142,7 @@ class Hub:
             await asyncio.gather(*(close(connection) for connection in connections), return_exceptions=True)
         await self._guard.aclose()
 
-    def pressure(self, pressed: bool) -> None:  # noqa: FBT001 - the one question there is
+    def pressure(self, pressed: bool) -> None:
         """Stop reading from the servers while the host reads too slowly."""
         self._pressed = pressed
         for connection in self._connections.values():
@@ -177,9 +180,9 @@ class Hub:
                 max_result=config.max_result,
                 label=label,
             )
-        from sidecar.transports.client import HTTPClient  # noqa: PLC0415 - with the engine's HTTP layer below
-        from sidecar.transports.http import HTTPChannel  # noqa: PLC0415
-        from sidecar.transports.sse import SSEChannel  # noqa: PLC0415
+        from sidecar.transports.client import HTTPClient
+        from sidecar.transports.http import HTTPChannel
+        from sidecar.transports.sse import SSEChannel
 
         client = HTTPClient(config.url, self.policy, tls=config.tls, proxy=config.proxy)
         kind = SSEChannel if config.transport == "sse" else HTTPChannel

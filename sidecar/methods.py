@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,16 +13,17 @@ import msgspec
 from sidecar import __version__, config, errors, wire
 from sidecar.auth.egress import EgressPolicy
 from sidecar.callbacks import Notices
-from sidecar.connection import Connection
 from sidecar.early import limits_body
 from sidecar.frames import view
 from sidecar.hub import Hub, ScopeKey, close, scope_body, scope_key
 from sidecar.ops import Operations
-from sidecar.rpc import EMPTY, Handler, Outcome, Request, Work
+from sidecar.rpc import EMPTY, Handler, Work
 from sidecar.telemetry import logs
 from sidecar.transports.guard import Guard
 
 if TYPE_CHECKING:
+    from sidecar.connection import Connection
+    from sidecar.request import Outcome, Request
     from sidecar.serve import Process
 
 DEFAULT_SECONDS: Final = 60.0
@@ -62,7 +64,7 @@ class Methods:
         }
         return table
 
-    def pressure(self, pressed: bool) -> None:  # noqa: FBT001 - the one question there is
+    def pressure(self, pressed: bool) -> None:
         """Note that the host reads too slowly, or keeps up again."""
         self._notices.pressure(pressed)
         self.hub.pressure(pressed)
@@ -84,8 +86,6 @@ class Methods:
             status = "degraded"
         elif not process.engine_ready.is_set():
             status = "starting"
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - a fixed name
-            pages = int(file.read().split()[1])
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return msgspec.json.encode(
             {
@@ -94,9 +94,9 @@ class Methods:
                 "version": __version__,
                 "uptimeMs": int((time.monotonic() - process.started) * 1000),
                 "pid": os.getpid(),
-                "rssBytes": pages * resource.getpagesize(),
+                "rssBytes": _rss_bytes(),
                 "cpuMs": int((usage.ru_utime + usage.ru_stime) * 1000),
-                "openFds": len(os.listdir("/proc/self/fd")),
+                "openFds": _open_fds(),
                 "servers": self.hub.counts(),
                 "inFlight": self.hub.in_flight,
                 "vault": {"type": "memory", "state": "unused", "why": None},
@@ -191,6 +191,21 @@ class Methods:
         _arm(request, params.timeout_ms, params.server, scope, connection.config.request_seconds)
         request.on_abandoned = connection.abandoned
         return self._operations.ping(request, connection)
+
+
+def _rss_bytes() -> int:
+    """Return the resident memory; where there is no /proc, its peak."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def _open_fds() -> int:
+    for folder in (Path("/proc/self/fd"), Path("/dev/fd")):
+        if folder.is_dir():
+            return sum(1 for _ in folder.iterdir())
+    return 0
 
 
 def _params(model: type[config.M], request: Request) -> config.M:

@@ -6,20 +6,26 @@ The way of one call: envelope -> connection -> channel -> server, and the bytes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar import errors, frames, wire
-from sidecar.callbacks import Notices
 from sidecar.config import check_call_headers, invalid, pointer
-from sidecar.connection import Connection, Link
 from sidecar.hub import Hub, ScopeKey, scope_body
-from sidecar.rpc import Outcome, Request, Work
-from sidecar.transports.channel import OnProgress, Payload, bad_peer
+from sidecar.payload import X_HEADER, build, join_list, listed, modern_headers
+from sidecar.transports.faults import Payload, bad_peer
 from sidecar.transports.http import SessionGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sidecar.callbacks import Notices
+    from sidecar.connection import Connection, Link
+    from sidecar.request import Outcome, Request
+    from sidecar.rpc import Work
+    from sidecar.transports.channel import OnProgress
 
 MAX_PAGES: Final = 1000
 TRIES: Final = 3
@@ -28,7 +34,6 @@ _RETRIED: Final = (errors.ConnectFailed, errors.ConnectionLost, errors.ServerExi
 _NEVER_AFTER_MAYBE: Final = frozenset({"tools/call", "logging/setLevel"})
 _NAMES_MAX: Final = 4096
 _LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _CAPABILITY: Final = {
     "tools": "tools",
     "resources": "resources",
@@ -38,8 +43,6 @@ _CAPABILITY: Final = {
 }
 _UNDECLARED: Final = frozenset({("completions", "2024-11-05"), ("logging", "2026-07-28")})
 """Offers that a version has, but no capability for."""
-_X_HEADER: Final = b"x-mcp-header"
-_EMPTY_META: Final = msgspec.Raw(b"{}")
 
 
 @dataclass(slots=True)
@@ -122,7 +125,7 @@ class Operations:
             raise invalid("/all", "only lists have pages")
         meta = parts.get("_meta")
         if meta is not None:
-            if memoryview(meta)[:1] != b"{":
+            if frames.first(meta) != b"{":
                 raise invalid("/_meta", "must be an object")
             if frames.member(meta, "progressToken") is not None:
                 raise invalid("/_meta/progressToken", "the token is the sidecar's: ask with progress: true")
@@ -135,7 +138,7 @@ class Operations:
         name = self._servers.get(key)
         if name is None:
             name = frames.text_of(raw)
-            if name is None or not _SERVER_NAME(name):
+            if name is None or not _is_server_name(name):
                 raise invalid("/server", "a name is 1-128 of A-Z a-z 0-9 . _ -")
             if len(self._servers) >= _NAMES_MAX:
                 self._servers.clear()
@@ -210,8 +213,8 @@ class Operations:
         result = await self._send(request, envelope, connection, link, envelope.params)
         if request.method == "tools/list":
             connection.tools_listed = time.time()
-            if link.agreed.modern and _X_HEADER in bytes(result):
-                return _join_list(request.method, result, _listed(link, result, request.method))
+            if link.agreed.modern and X_HEADER in bytes(result):
+                return join_list(request.method, result, listed(link, result, request.method))
         return result
 
     async def _send(
@@ -230,17 +233,17 @@ class Operations:
             meta = dict(link.agreed.meta)
             if link.log_level is not None:
                 meta[_LOG_LEVEL_KEY] = link.log_level
-            headers = {**(headers or {}), **_modern_headers(link, method, params)}
+            headers = {**(headers or {}), **modern_headers(link, method, params)}
         on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None
         if envelope.progress:
 
             def on_progress(token: int) -> tuple[Payload, OnProgress]:
                 with_token = {**meta, "progressToken": b"%d" % token}
-                return _build(params, with_token), self._progress(request, connection)
+                return build(params, with_token), self._progress(request, connection)
 
             body: Payload = b""
         else:
-            body = _build(params, meta)
+            body = build(params, meta)
         return await link.channel.request(method, body, request, headers=headers, on_progress=on_progress)
 
     def _progress(self, request: Request, connection: Connection) -> OnProgress:
@@ -283,7 +286,7 @@ class Operations:
         size = 0
         for _ in range(MAX_PAGES):
             result = await self._send(request, envelope, connection, link, params)
-            elements = _listed(link, result, request.method)
+            elements = listed(link, result, request.method)
             size += len(result)
             if size > request.peer.max_frame:
                 raise errors.ResultTooLarge(
@@ -297,7 +300,7 @@ class Operations:
             if cursor is None or bytes(cursor) == b"null":
                 if request.method == "tools/list":
                     connection.tools_listed = time.time()
-                return _join_list(request.method, result, found)
+                return join_list(request.method, result, found)
             if bytes(cursor) in seen:
                 raise bad_peer("the list repeats a cursor", "yes")
             seen.add(bytes(cursor))
@@ -313,12 +316,12 @@ class Operations:
             return b"{}"
 
         scope = ("", "", "")
-        nothing = Envelope(scope, connection.name, None, False, False, True, {}, {})  # noqa: FBT003
+        nothing = Envelope(scope, connection.name, None, False, False, True, {}, {})
         return await self._with_retry(request, nothing, connection, work)
 
 
-def _SERVER_NAME(name: str) -> bool:  # noqa: N802 - reads as the rule it is
-    return 0 < len(name) <= 128 and all(char.isascii() and (char.isalnum() or char in "._-") for char in name)  # noqa: PLR2004
+def _is_server_name(name: str) -> bool:
+    return 0 < len(name) <= 128 and all(char.isascii() and (char.isalnum() or char in "._-") for char in name)
 
 
 def _scope(raw: msgspec.Raw) -> ScopeKey:
@@ -333,7 +336,7 @@ def _scope(raw: msgspec.Raw) -> ScopeKey:
         text = "" if bytes(part) == b"null" else frames.text_of(part)
         if text is None:
             raise invalid(pointer("scope", name), "must be a string")
-        if len(text) > 256:  # noqa: PLR2004 - wire section 3
+        if len(text) > 256:
             raise invalid(pointer("scope", name), "longer than 256 characters")
         values[name] = text
     return (values.get("tenant", ""), values.get("user", ""), values.get("session", ""))
@@ -343,7 +346,7 @@ def _millis(raw: msgspec.Raw | None) -> int | None:
     if raw is None or bytes(raw) == b"null":
         return None
     text = bytes(raw)
-    if not frames.is_integer(text) or not 0 < int(text[:20]):
+    if not frames.is_integer(text) or not int(text[:20]) > 0:
         raise invalid("/timeoutMs", "must be an integer above 0")
     return int(text[:20])
 
@@ -367,95 +370,6 @@ def _headers(raw: msgspec.Raw | None) -> dict[str, str]:
         raise invalid("/headers", "must be an object of strings") from None
     check_call_headers(headers)
     return headers
-
-
-def _build(params: Mapping[str, msgspec.Raw], meta: Mapping[str, bytes]) -> bytes:
-    """Return the params as JSON; members of `meta` are added to `_meta` where the host has not set them."""
-    parts: list[bytes | memoryview] = []
-    comma = b"{"
-    for name, raw in params.items():
-        value: bytes | memoryview = frames.view(raw)
-        if name == "_meta" and meta:
-            value = _add_meta(raw, meta)
-        parts += (comma, frames.quote(name), b":", value)
-        comma = b","
-    if meta and "_meta" not in params:
-        parts += (comma, b'"_meta":', _add_meta(_EMPTY_META, meta))
-        comma = b","
-    if comma == b"{":
-        return b"{}"
-    parts.append(b"}")
-    return b"".join(parts)
-
-
-def _add_meta(raw: msgspec.Raw, meta: Mapping[str, bytes]) -> bytes:
-    have = frames.members(raw)
-    members = [b"%b:%b" % (frames.quote(name), bytes(value)) for name, value in have.items()]
-    members += [b"%b:%b" % (frames.quote(name), value) for name, value in meta.items() if name not in have]
-    return b"{" + b",".join(members) + b"}"
-
-
-def _modern_headers(link: Link, method: str, params: Mapping[str, msgspec.Raw]) -> dict[str, str]:
-    """Return the headers that mirror a modern request (2026-07-28, Streamable HTTP)."""
-    from mcp.shared.inbound import encode_header_value, mcp_param_headers  # noqa: PLC0415 - with the engine
-
-    headers = {"mcp-method": method}
-    key = _NAMED.get(method)
-    name = frames.text_of(params.get(key, frames.ABSENT)) if key is not None else None
-    if name is None:
-        return headers
-    headers["mcp-name"] = encode_header_value(name)
-    if method == "tools/call":
-        if name in link.refused_tools:
-            raise errors.ToolDenied("the tool's x-mcp-header annotations are invalid", tool=name)
-        header_map = link.header_maps.get(name)
-        if header_map and "arguments" in params:
-            headers |= mcp_param_headers(header_map, msgspec.json.decode(params["arguments"]))
-    return headers
-
-
-def _listed(link: Link, result: Payload, method: str) -> list[msgspec.Raw]:
-    """Return the elements of a list; tools whose header annotations are invalid are left out (modern era)."""
-    raw = frames.member(msgspec.Raw(bytes(result)), wire.LISTS[method])
-    try:
-        elements = frames.elements(raw) if raw is not None else None
-    except msgspec.DecodeError:
-        elements = None
-    if elements is None:
-        raise bad_peer(f"the result has no list {wire.LISTS[method]!r}", "yes")
-    if method != "tools/list" or not link.agreed.modern or _X_HEADER not in bytes(result):
-        return elements
-    from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map  # noqa: PLC0415 - with the engine
-
-    kept = []
-    for element in elements:
-        name = frames.text_of(frames.member(element, "name") or frames.ABSENT)
-        schema = frames.member(element, "inputSchema")
-        if name is None or schema is None:
-            kept.append(element)
-            continue
-        decoded = msgspec.json.decode(schema)
-        if find_invalid_x_mcp_header(decoded) is not None:
-            link.refused_tools.add(name)
-            link.header_maps.pop(name, None)
-            continue
-        link.refused_tools.discard(name)
-        link.header_maps[name] = x_mcp_header_map(decoded)
-        kept.append(element)
-    return kept
-
-
-def _join_list(method: str, last: Payload, elements: list[msgspec.Raw]) -> bytes:
-    """Return the last page with all elements in place of its own, without `nextCursor` where all were read."""
-    key = wire.LISTS[method]
-    members = []
-    for name, value in frames.members(msgspec.Raw(bytes(last))).items():
-        if name == key:
-            value = msgspec.Raw(b"[" + b",".join(bytes(element) for element in elements) + b"]")
-        elif name == "nextCursor" and bytes(value) == b"null":
-            continue
-        members.append(b"%b:%b" % (frames.quote(name), bytes(value)))
-    return b"{" + b",".join(members) + b"}"
 
 
 def _check_offered(method: str, link: Link) -> None:

@@ -11,22 +11,24 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError, Key
-from sidecar.stdio import LineWriter
+from sidecar.request import Outcome, Request
+
+if TYPE_CHECKING:
+    from sidecar.stdio import LineWriter
 
 logger: Final = logging.getLogger(__name__)
 
 EMPTY: Final = b"{}"
 CANCEL: Final = "notifications/cancelled"
 
-Outcome = bytes | msgspec.Raw
 Work = Coroutine[Any, Any, Outcome]
-Handler = Callable[["Request"], "Work | Outcome"]
+Handler = Callable[[Request], "Work | Outcome"]
 
 
 class PeerError(Exception):
@@ -38,120 +40,6 @@ class PeerError(Exception):
         self.code = code
         self.message = message
         self.data = data
-
-
-class Request:
-    """One request of the host, from its line to its one answer.
-
-    The layers below write down how far it came: `phase` for the deadline's error, `delivered` for every error.
-    """
-
-    __slots__ = (
-        "address",
-        "answered",
-        "attempts",
-        "delivered",
-        "key",
-        "method",
-        "on_abandoned",
-        "on_answered",
-        "params",
-        "peer",
-        "phase",
-        "raw_id",
-        "task",
-        "timer",
-    )
-
-    def __init__(self, peer: Peer, key: Key, raw_id: bytes, method: str, params: bytes | msgspec.Raw) -> None:
-        """Note a request; nothing has been done for it yet."""
-        self.peer = peer
-        self.key = key
-        self.raw_id = raw_id
-        self.method = method
-        self.params = params
-        self.phase = "queue"
-        self.delivered = "no"
-        self.attempts: int | None = None
-        self.address: tuple[str, dict[str, str]] | None = None
-        self.answered = False
-        self.task: asyncio.Task[Outcome] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.on_abandoned: Callable[[asyncio.Task[Outcome]], None] | None = None
-        self.on_answered: Callable[[], None] | None = None
-
-    def arm(self, seconds: float) -> None:
-        """Set the whole deadline, counted from now; an earlier one is replaced."""
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer = self.peer.loop.call_later(seconds, self._expired)
-
-    def remaining(self) -> float:
-        """Return the seconds that are left; 60 where no deadline is set."""
-        return 60.0 if self.timer is None else max(0.0, self.timer.when() - self.peer.loop.time())
-
-    def _expired(self) -> None:
-        if not self.peer.open:
-            self.abort(errors.NotReady("the sidecar is still starting: send the request again"))
-            return
-        late = self.phase in {"write", "wait"}
-        text = f"the deadline of {self.method} passed in phase {self.phase}"
-        self.abort(errors.DeadlineExceeded(text, phase=self.phase, delivered="maybe" if late else "no"))
-
-    def abort(self, error: errors.WireError) -> None:
-        """Answer with `error` now and unwind the work behind it; does nothing after the answer."""
-        if self.answered:
-            return
-        self.fail(error)
-        task = self.task
-        if task is not None and not task.done():
-            task.cancel()
-            if self.on_abandoned is not None:
-                self.on_abandoned(task)
-
-    def reply(self, result: Outcome) -> None:
-        """Write the one answer, its result as the bytes given."""
-        if self.answered:
-            return
-        peer = self.peer
-        body = frames.view(result)
-        size = len(body)
-        if size + len(self.raw_id) + _ANSWER_BYTES > peer.max_frame:
-            self.fail(
-                errors.ResultTooLarge(
-                    f"the answer to {self.method} is longer than maxFrameBytes",
-                    delivered="no" if self.phase == "queue" else "yes",
-                    bytes=size + len(self.raw_id) + _ANSWER_BYTES,
-                    limit=peer.max_frame,
-                )
-            )
-            return
-        self._finish()
-        peer.send_parts(b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"result":', body, b"}\n")
-
-    def fail(self, error: errors.WireError) -> None:
-        """Write the one answer, an error."""
-        if self.answered:
-            return
-        if isinstance(error, errors.SidecarError):
-            if self.address is not None:
-                error.at(*self.address)
-            if self.attempts is not None and error.attempts is None:
-                error.attempts = self.attempts
-        self._finish()
-        body = msgspec.json.encode(error.to_wire())
-        self.peer.send_parts(b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"error":', body, b"}\n")
-
-    def _finish(self) -> None:
-        self.answered = True
-        if self.timer is not None:
-            self.timer.cancel()
-        self.peer.forget(self)
-        if self.on_answered is not None:
-            self.on_answered()
-
-
-_ANSWER_BYTES: Final = len(b'{"jsonrpc":"2.0","id":,"result":}')
 
 
 class _GateParams(msgspec.Struct):
@@ -258,7 +146,7 @@ class Peer:
         raw = EMPTY if params is ABSENT else params
         request = Request(self, key, raw_id, method, raw)
         self.in_flight[key] = request
-        if memoryview(raw)[:1] != b"{":
+        if frames.first(raw) != b"{":
             request.fail(errors.InvalidParams("params must be an object", path=""))
         elif method in self._early:
             self._serve(request)
@@ -313,7 +201,7 @@ class Peer:
 
     def _internal(self, request: Request) -> errors.WireError:
         corr = errors.new_corr()
-        logger.exception("%s failed inside the sidecar", request.method, extra={"corr": corr})
+        logger.exception("%s failed inside the sidecar", request.method, extra={"corr": corr})  # noqa: LOG004 - called from except blocks alone
         return errors.Internal("internal error of the sidecar; its log has the details", corr=corr)
 
     def open_gate(self) -> None:

@@ -11,15 +11,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from sidecar import early, engine, errors, stdio
-from sidecar.rpc import Handler, Outcome, Peer, Request
+from sidecar.rpc import Handler, Peer
 from sidecar.telemetry.logs import now_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sidecar.methods import Methods
+    from sidecar.request import Outcome, Request
 
 logger: Final = logging.getLogger(__name__)
 
@@ -56,9 +58,7 @@ class Process:
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._handlers: dict[str, Handler] = {"initialize": agreement.initialize, "ping": early.ping}
         self.writer = stdio.LineWriter(wire_out, self._broken, self._pressure)
-        self.peer = Peer(
-            self.writer, self._handlers, early=early.EARLY, max_frame=agreement.limits.max_frame_bytes
-        )
+        self.peer = Peer(self.writer, self._handlers, early=early.EARLY, max_frame=agreement.limits.max_frame_bytes)
         self.peer.refuse = self._refuse
         self.reader = stdio.LineReader(wire_in, self, agreement.limits.max_frame_bytes)
         self._drainer: asyncio.Task[None] | None = None
@@ -90,7 +90,7 @@ class Process:
         self.peer.too_long(head, tail, size)
 
     def end(self, error: OSError | None) -> None:
-        """The host sends no more."""
+        """Drain, or stop at once: the host sends no more."""
         del error
         self.peer.no_more_answers()
         if stdio.peer_gone(self.writer.fd) or os.getppid() != self._parent:
@@ -144,7 +144,7 @@ class Process:
             return errors.Draining("the sidecar is shutting down", deadlineMs=int(self.drain_seconds * 1000))
         return None
 
-    def _pressure(self, pressed: bool) -> None:  # noqa: FBT001
+    def _pressure(self, pressed: bool) -> None:
         if self.methods is not None:
             self.methods.pressure(pressed)
 

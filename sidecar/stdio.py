@@ -14,8 +14,10 @@ import select
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CHUNK: Final = 1 << 18
 _PIPE_BYTES: Final = 1 << 20

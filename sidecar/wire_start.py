@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 
-class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+class Start(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """Base: camelCase on the wire, unknown keys refused."""
 
 

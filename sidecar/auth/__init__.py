@@ -1,0 +1,1 @@
+"""Authorization, and the one policy about every URL."""

@@ -118,9 +118,9 @@ class EgressPolicy:
             raise _refused(f"the host {host} is named in egress.denyHosts")
         if self.allow_hosts is not None and not _matches(host, self.allow_hosts):
             raise _refused(f"the host {host} is not in egress.allowHosts")
-        if origin.scheme == "http" and not (from_host and self.trust_connect_origin):
-            if not _matches(host, self.allow_http):
-                raise _refused(f"plain http to {host} needs egress.allowHttp")
+        trusted = from_host and self.trust_connect_origin
+        if origin.scheme == "http" and not trusted and not _matches(host, self.allow_http):
+            raise _refused(f"plain http to {host} needs egress.allowHttp")
         try:
             literal = ipaddress.ip_address(host)
         except ValueError:

@@ -22,9 +22,7 @@ _TEXT: Final = 8192
 def now_text(when: float | None = None) -> str:
     """Return a time (seconds since the epoch; None is now) as RFC 3339, UTC, milliseconds."""
     moment = (
-        datetime.datetime.now(datetime.UTC)
-        if when is None
-        else datetime.datetime.fromtimestamp(when, datetime.UTC)
+        datetime.datetime.now(datetime.UTC) if when is None else datetime.datetime.fromtimestamp(when, datetime.UTC)
     )
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -69,7 +67,7 @@ class StderrHandler(logging.Handler):
         """Queue one record."""
         try:
             line = self.format(record).encode() + b"\n"
-        except Exception:  # noqa: BLE001 - a log call must never raise into the code that logs
+        except Exception:
             self.handleError(record)
             return
         try:

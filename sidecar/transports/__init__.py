@@ -1,0 +1,1 @@
+"""The hardened transports under the engine, and the guard of child processes."""

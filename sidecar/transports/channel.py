@@ -16,6 +16,7 @@ import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError
+from sidecar.transports.faults import Payload, bad_peer, copy_error, flat, remote_error, result_too_large
 
 logger: Final = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ _BAD_LOG_SECONDS: Final = 1.0
 _ANSWERING_MAX: Final = 256
 _TIMED_OUT: Final = -32001
 
-Payload = bytes | memoryview
 OnProgress = Callable[[msgspec.Raw], None]
 
 
@@ -47,7 +47,7 @@ class Steps:
         self.delivered = "no"
 
 
-class ServerAnswer(Exception):  # noqa: N818 - it is the error answer that a server gets, not a failure of ours
+class ServerAnswer(Exception):
     """Raised by an upcall to answer a server's request with a JSON-RPC error."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
@@ -125,7 +125,7 @@ class Channel:
     async def aclose(self) -> None:
         """End the transport politely; bounded in time, never raises."""
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001 - the one question there is
+    def pause(self, paused: bool) -> None:
         """Stop or go on reading from the server: the host reads too slowly."""
 
     async def request(
@@ -208,10 +208,10 @@ class Channel:
             self._count_bad("an answer to no request in flight")
             return
         if envelope.result is not ABSENT:
-            if memoryview(envelope.result)[:1] != b"{":
+            if frames.first(envelope.result) != b"{":
                 call.fail(bad_peer("the result is not an object", "yes"))
                 return
-            call.succeed(_flat(envelope.result))
+            call.succeed(flat(envelope.result))
         else:
             call.fail(remote_error(envelope.error))
 
@@ -259,7 +259,8 @@ class Channel:
             return
         if method == "notifications/cancelled":
             named = frames.member(raw, "requestId")
-            task = self._answering.get(frames.key_or_none(bytes(named))) if named is not None else None
+            key = frames.key_or_none(bytes(named)) if named is not None else None
+            task = self._answering.get(key) if key is not None else None
             if task is not None:
                 task.cancel()
             return
@@ -328,9 +329,9 @@ class Channel:
 
     async def run(
         self,
-        on_request: Any,  # noqa: ARG002 - servers' requests go to the upcalls as bytes
-        on_notify: Any,  # noqa: ARG002
-        on_notify_intercept: Any = None,  # noqa: ARG002
+        on_request: Any,  # noqa: ARG002 - servers' messages go to the upcalls as bytes
+        on_notify: Any,  # noqa: ARG002 - servers' messages go to the upcalls as bytes
+        on_notify_intercept: Any = None,  # noqa: ARG002 - servers' messages go to the upcalls as bytes
         *,
         task_status: Any = None,
     ) -> None:
@@ -346,7 +347,7 @@ class Channel:
 
         Raises MCPError for what the era negotiation may take for an answer, and SidecarErrors for the rest.
         """
-        from mcp.shared.exceptions import MCPError  # noqa: PLC0415 - only a loaded engine comes here
+        from mcp.shared.exceptions import MCPError
 
         opts = opts or {}
         body = msgspec.json.encode(dict(params or {}))
@@ -377,48 +378,3 @@ class Channel:
 
 
 _EMPTY: Final = msgspec.Raw(b"{}")
-
-
-def _flat(raw: msgspec.Raw) -> Payload:
-    seen = frames.view(raw)
-    if isinstance(seen, bytes):
-        return frames.one_line(seen)
-    return frames.one_line(bytes(seen)) if frames.has_breaks(raw) else seen
-
-
-def copy_error(error: errors.SidecarError, delivered: str) -> errors.SidecarError:
-    """Return the same failure for another call."""
-    twin = type(error)(error.message, delivered=delivered, retry_after_ms=error.retry_after_ms, **error.extra)
-    twin.corr = error.corr
-    return twin
-
-
-def bad_peer(reason: str, delivered: str) -> errors.BadPeerMessage:
-    """Return the 1502 for a message that broke the protocol."""
-    return errors.BadPeerMessage(f"bad message from the server: {reason}", reason=reason, delivered=delivered)
-
-
-def result_too_large(size: int, limit: int) -> errors.ResultTooLarge:
-    """Return the 1006 for a message over `maxResultBytes`."""
-    text = f"the result is over maxResultBytes ({limit}); raise limits.maxResultBytes of the server if it is wanted"
-    return errors.ResultTooLarge(text, delivered="yes", bytes=size, limit=limit)
-
-
-def remote_error(raw: msgspec.Raw) -> errors.SidecarError:
-    """Return the 1501 for a server's error object, its members verbatim; 1502 where it is malformed."""
-    try:
-        parts = frames.members(raw)
-    except msgspec.DecodeError:
-        return bad_peer("the error is not an object", "yes")
-    code, message = parts.get("code", ABSENT), frames.text_of(parts.get("message", ABSENT))
-    if not frames.is_integer(bytes(code)) or message is None:
-        return bad_peer("the error has no integer code or no message", "yes")
-    remote: dict[str, Any] = {"code": code, "message": parts["message"]}
-    if (data := parts.get("data")) is not None:
-        size = len(memoryview(data))
-        if size > errors.REMOTE_DATA_LIMIT:
-            remote["data"] = {"truncated": True, "bytes": size}
-        else:
-            remote["data"] = msgspec.Raw(_flat(data))
-    text = f"the server answered with error {bytes(code).decode()}: {message[:300]}"
-    return errors.RemoteError(text, delivered="yes", remote=remote)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import httpcore2
@@ -19,6 +18,9 @@ from sidecar import errors
 from sidecar.auth.egress import BadURL, EgressPolicy, Origin, parse_url
 from sidecar.transports.channel import Steps, Track
 from sidecar.transports.net import Backend, own_context, shared_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 _BODY_SLICE: Final = 1 << 18
 _INFLATE_SLICE: Final = 1 << 20
@@ -118,7 +120,7 @@ class Reply:
         await self._response.aclose()
 
 
-class Oversize(Exception):  # noqa: N818 - a finding, mapped by the caller
+class Oversize(Exception):
     """A body passed its limit."""
 
     def __init__(self, size: int) -> None:
@@ -195,7 +197,7 @@ class HTTPClient:
             track.delivered = "no"
         raise errors.RedirectRefused("the server redirects in a loop", origin=str(origin), delivered="no")
 
-    async def _send_once(  # noqa: PLR0913 - the parts of a request line
+    async def _send_once(
         self, origin: Origin, method: str, target: str, headers: Mapping[str, str], body: bytes, track: Track
     ) -> Reply:
         track.phase = "connect"
@@ -275,9 +277,9 @@ def status_error(reply: Reply) -> errors.SidecarError:
     status = reply.status
     delivered = "no" if status in {401, 403, 404, 405, 429} else "maybe"
     if status in {401, 403}:
-        what = "asks for credentials" if status == 401 else "refuses"  # noqa: PLR2004 - its name is the number
+        what = "asks for credentials" if status == 401 else "refuses"
         return errors.AuthDenied(f"the server {what} (HTTP {status})", httpStatus=status, delivered=delivered)
-    if status == 429:  # noqa: PLR2004
+    if status == 429:
         return errors.RateLimited(
             "the server limits the rate (HTTP 429)",
             httpStatus=status,

@@ -181,7 +181,7 @@ class Guard:
         for attempt in (0, 1):
             if self._control is None or self.pid is None:
                 self._start()
-            assert self._control is not None  # noqa: S101 - set by _start
+            assert self._control is not None
             try:
                 socket.send_fds(self._control, [b"S"], fds)
             except (BrokenPipeError, ConnectionResetError):
@@ -227,7 +227,7 @@ class Guard:
             return
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while process.poll() is None and loop.time() < end:
+        while process.poll() is None and loop.time() < end:  # noqa: ASYNC110 - a process that is no child watcher's has no event
             await asyncio.sleep(0.005)
         if process.poll() is None:
             process.kill()
@@ -253,6 +253,6 @@ def _no_descriptors(error: OSError) -> errors.SidecarError:
 
 
 def _open_files_limit() -> int:
-    import resource  # noqa: PLC0415 - needed on this path only
+    import resource
 
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

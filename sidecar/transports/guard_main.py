@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 import sys
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -30,7 +31,7 @@ LINUX = sys.platform == "linux"
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2); other systems have none, and a weaker guard."""
+    """Set a flag of this process (Linux); other systems have none, and a weaker guard."""
     if LINUX:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -41,7 +42,7 @@ def descendants(root: int) -> list[int]:
     for name in os.listdir("/proc") if LINUX else ():
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - pathlib costs start time here
+                with open(f"/proc/{name}/stat", "rb") as file:
                     stat = file.read()
             except OSError:
                 continue  # it has just ended
@@ -77,7 +78,7 @@ def reap() -> dict[int, int]:
         ended[pid] = status
 
 
-def run_server(spec: dict, fds: list[int], report: int) -> None:
+def run_server(spec: dict[str, Any], fds: list[int], report: int) -> None:
     """Become the server: new session, its own descriptors and environment. Reports errno where that fails."""
     try:
         os.setsid()
@@ -92,10 +93,10 @@ def run_server(spec: dict, fds: list[int], report: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (spec["nofile"], hard))
         if spec["cwd"]:
             os.chdir(spec["cwd"])
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - that is what it is for
     except OSError as error:
         os.write(report, str(error.errno or errno.EIO).encode())
-    except BaseException:  # noqa: BLE001 - nothing may return into the keeper's code
+    except BaseException:
         os.write(report, str(errno.EINVAL).encode())
     finally:
         os._exit(127)
@@ -138,10 +139,10 @@ def watch(status: socket.socket, wake: int, child: int) -> None:
     ending = False
     alive = True
     while alive:
-        readable, _, _ = select.select([status, wake], [], [], 0.05 if ending else None)
+        readable, _, _ = select.select([status.fileno(), wake], [], [], 0.05 if ending else None)
         if wake in readable:
             os.read(wake, 512)
-        if not ending and status in readable:
+        if not ending and status.fileno() in readable:
             order = status.recv(1)
             if order == b"T":
                 send_signal(descendants(os.getpid()), signal.SIGTERM)
@@ -168,7 +169,7 @@ def tell(status: socket.socket, line: bytes) -> None:
         status.sendall(line)
 
 
-def read_spec(status: socket.socket) -> dict | None:
+def read_spec(status: socket.socket) -> dict[str, Any] | None:
     """Read what to run; None where the sidecar ended meanwhile."""
     head = b""
     while len(head) < 4:
@@ -183,7 +184,8 @@ def read_spec(status: socket.socket) -> dict | None:
         if not part:
             return None
         body += part
-    return marshal.loads(bytes(body))  # noqa: S302 - written by the process that started us
+    spec: dict[str, Any] = marshal.loads(bytes(body))  # noqa: S302 - written by the process that started us
+    return spec
 
 
 def serve(control: socket.socket) -> None:
@@ -196,7 +198,7 @@ def serve(control: socket.socket) -> None:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     open_ = True
     while open_ or keepers:
-        readable, _, _ = select.select([control, wake_read] if open_ else [wake_read], [], [])
+        readable, _, _ = select.select([control.fileno(), wake_read] if open_ else [wake_read], [], [])
         if wake_read in readable:
             os.read(wake_read, 512)
             before = len(keepers)
@@ -205,7 +207,7 @@ def serve(control: socket.socket) -> None:
                 adopted = [pid for pid in descendants(os.getpid()) if pid not in keepers]
                 owned = {pid for keeper in keepers for pid in descendants(keeper)}
                 send_signal([pid for pid in adopted if pid not in owned], signal.SIGKILL)
-        if open_ and control in readable:
+        if open_ and control.fileno() in readable:
             message, fds, _, _ = socket.recv_fds(control, 1, 4)
             if not message:
                 open_ = False

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar import errors, frames
-from sidecar.transports.channel import Call, Channel, Payload, Steps, bad_peer, remote_error, result_too_large
+from sidecar.transports.channel import Call, Channel, Steps
 from sidecar.transports.client import HTTPClient, Oversize, Reply, status_error
 from sidecar.transports.events import Event, EventParser
+from sidecar.transports.faults import Payload, bad_peer, remote_error, result_too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger: Final = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class HTTPChannel(Channel):
         self._running.set()
         self._stream: asyncio.Task[None] | None = None
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001
+    def pause(self, paused: bool) -> None:
         """Stop or go on reading event streams."""
         if paused:
             self._running.clear()
@@ -89,13 +92,13 @@ class HTTPChannel(Channel):
             raise
         except Oversize as error:
             raise result_too_large(error.size, self.max_result) from None
-        except Exception as error:  # noqa: BLE001 - the one mapping of what the HTTP layer raises
+        except Exception as error:
             raise self._client.broken(error, call.track.delivered) from None
         finally:
             await reply.aclose()
 
     async def _take_reply(self, call: Call, reply: Reply, session: str | None) -> Payload:
-        if reply.status >= 400:  # noqa: PLR2004 - RFC 9110: the errors begin here
+        if reply.status >= 400:
             raise await self._status(call, reply, session)
         if reply.status in {202, 204}:
             raise bad_peer(f"HTTP {reply.status} to a request", "maybe")
@@ -112,7 +115,7 @@ class HTTPChannel(Channel):
         raise errors.HTTPStatus(text, httpStatus=reply.status, delivered=call.track.delivered)
 
     async def _status(self, call: Call, reply: Reply, session: str | None) -> errors.SidecarError:
-        if reply.status == 404 and session is not None:  # noqa: PLR2004 - MCP: the session is unknown
+        if reply.status == 404 and session is not None:
             return SessionGone("the server no longer knows the session", delivered="no")
         if reply.status not in _OWN_STATUS and reply.media_type == "application/json":
             try:
@@ -144,7 +147,7 @@ class HTTPChannel(Channel):
                         self._take_event(event, call)
                         if call.future.done():
                             break
-                except Exception as error:  # noqa: BLE001 - what the HTTP layer raises ends the stream, no more
+                except Exception as error:
                     logger.debug("an event stream broke: %s", error, extra=self.label)
                 finally:
                     if current is not reply:
@@ -171,10 +174,10 @@ class HTTPChannel(Channel):
             reply = await self._client.send("GET", headers)
         except errors.SidecarError:
             return None
-        if reply.status == 200 and reply.media_type == "text/event-stream":  # noqa: PLR2004
+        if reply.status == 200 and reply.media_type == "text/event-stream":
             return reply
         await reply.aclose()
-        if 400 <= reply.status < 500:  # noqa: PLR2004 - it will not resume, however often it is asked
+        if 400 <= reply.status < 500:
             raise errors.ConnectionLost(
                 "the event stream could not be resumed", reason="event stream ended", delivered="maybe"
             )
@@ -212,7 +215,7 @@ class HTTPChannel(Channel):
                 try:
                     if reply.status in _NO_STREAM or reply.media_type != "text/event-stream":
                         logger.debug("no standalone event stream: HTTP %d", reply.status, extra=self.label)
-                        if reply.status < 500:  # noqa: PLR2004 - not offered
+                        if reply.status < 500:
                             return
                     else:
                         async for event in self._events(reply):
@@ -222,7 +225,7 @@ class HTTPChannel(Channel):
                             self._take_event(event, None)
                 finally:
                     await reply.aclose()
-            except Exception as error:  # noqa: BLE001 - whatever ended the stream, it is asked for again
+            except Exception as error:
                 logger.debug("the standalone event stream ended: %s", error, extra=self.label)
             delay = _RETRY_DEFAULT if news else delay * 2
             await asyncio.sleep(_between(asked if asked is not None else delay))
@@ -255,7 +258,7 @@ class HTTPChannel(Channel):
     async def _post(self, message: bytes) -> None:
         reply = await self._client.send("POST", self._headers(None), message, Steps())
         try:
-            if reply.status >= 400:  # noqa: PLR2004
+            if reply.status >= 400:
                 raise status_error(reply)
         finally:
             await reply.aclose()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar import errors
-from sidecar.transports.channel import Track
+
+if TYPE_CHECKING:
+    from sidecar.transports.channel import Track
 
 QUEUE: Final = 256
 """Calls that may wait; one more is refused."""

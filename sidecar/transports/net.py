@@ -105,7 +105,7 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
             self._transport.resume_reading()
         return chunk
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
         """Write everything. Raises WriteError."""
         del timeout
         if not buffer:
@@ -128,14 +128,18 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self,
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's name
     ) -> httpcore2.AsyncNetworkStream:
         """Speak TLS from here on. Raises TLSFailed."""
         del timeout
-        assert self._transport is not None  # noqa: S101 - connected first
+        assert self._transport is not None
         try:
             self._transport = await self._loop.start_tls(
-                self._transport, self, ssl_context, server_hostname=server_hostname, ssl_handshake_timeout=_ATTEMPT_SECONDS
+                self._transport,
+                self,
+                ssl_context,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=_ATTEMPT_SECONDS,
             )
         except ssl.SSLCertVerificationError as error:
             raise errors.TLSFailed(f"TLS: {error.verify_message}", reason=error.verify_message) from None
@@ -170,7 +174,7 @@ class Backend(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's name
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -239,9 +243,7 @@ def shared_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def own_context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, *, verify: bool
-) -> ssl.SSLContext:
+def own_context(ca_file: str | None, cert_file: str | None, key_file: str | None, *, verify: bool) -> ssl.SSLContext:
     """Return a context of one connection. Raises TLSFailed for a file that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=ca_file)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
 from sidecar.auth.egress import BadURL, parse_url
-from sidecar.transports.channel import Call, Payload, Steps, Track
+from sidecar.transports.channel import Call, Steps, Track
 from sidecar.transports.client import Reply, status_error
-from sidecar.transports.events import Event
 from sidecar.transports.http import HTTPChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sidecar.transports.events import Event
+    from sidecar.transports.faults import Payload
 
 logger: Final = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class SSEChannel(HTTPChannel):
         headers["accept"] = "text/event-stream"
         del headers["content-type"]
         reply = await self._client.send("GET", headers)
-        if reply.status >= 400:  # noqa: PLR2004
+        if reply.status >= 400:
             await reply.aclose()
             raise status_error(reply)
         if reply.media_type != "text/event-stream":
@@ -54,7 +58,7 @@ class SSEChannel(HTTPChannel):
             raise
         except errors.SidecarError as caught:
             error = caught
-        except Exception as caught:  # noqa: BLE001 - the one mapping of what the HTTP layer raises
+        except Exception as caught:
             error = self._client.broken(caught, "maybe")
         finally:
             await reply.aclose()
@@ -63,7 +67,7 @@ class SSEChannel(HTTPChannel):
         self.fail(error)
 
     def _take_endpoint(self, event: Event) -> None:
-        assert self._endpoint is not None  # noqa: S101 - open() made it
+        assert self._endpoint is not None
         if self._endpoint.done():
             return
         text = (event.data or b"").decode("utf-8", "replace").strip()
@@ -88,11 +92,11 @@ class SSEChannel(HTTPChannel):
         return await call.future
 
     async def _post_to(self, message: bytes, headers: Mapping[str, str] | None, track: Track) -> None:
-        assert self._endpoint is not None  # noqa: S101 - open() came first
+        assert self._endpoint is not None
         target = self._endpoint.result()
         reply = await self._client.send("POST", self._headers(headers), message, track, target)
         try:
-            if reply.status >= 400:  # noqa: PLR2004
+            if reply.status >= 400:
                 raise status_error(reply)
         finally:
             await reply.aclose()

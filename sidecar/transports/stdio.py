@@ -12,14 +12,18 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sidecar import errors, frames
 from sidecar.stdio import LineSplitter
 from sidecar.telemetry.redact import SECRETS
-from sidecar.transports.channel import Call, Channel, Payload
-from sidecar.transports.guard import Child, Exit, Guard
+from sidecar.transports.channel import Call, Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sidecar.transports.faults import Payload
+    from sidecar.transports.guard import Child, Exit, Guard
 
 logger: Final = logging.getLogger(__name__)
 child_log: Final = logging.getLogger("sidecar.child")
@@ -39,7 +43,7 @@ _QUEUE_BYTES: Final = 8 << 20
 class StdioChannel(Channel):
     """A channel to a child process."""
 
-    def __init__(  # noqa: PLR0913 - one value each, all by name
+    def __init__(
         self,
         *,
         guard: Guard,
@@ -92,7 +96,7 @@ class StdioChannel(Channel):
     def end(self, error: OSError | None) -> None:
         """Part of the line sink; the end is told to `_output_ended`."""
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001
+    def pause(self, paused: bool) -> None:
         """Stop or go on reading the child's stdout."""
         if self._stdout is not None:
             self._stdout.pause(paused)
@@ -101,7 +105,7 @@ class StdioChannel(Channel):
 
     async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
         del headers
-        assert self._stdin is not None  # noqa: S101 - open() came first
+        assert self._stdin is not None
         call.track.phase = "queue"
         entry = self._stdin.put(message + b"\n", call)
         try:
@@ -282,7 +286,7 @@ class _Output:
         os.set_blocking(fd, False)
         self.pause(paused=False)
 
-    def pause(self, paused: bool) -> None:  # noqa: FBT001
+    def pause(self, paused: bool) -> None:
         if self._open and self._reading == paused:
             if paused:
                 self._loop.remove_reader(self._fd)
