@@ -210,7 +210,7 @@ class Process:
         """Stop when the host has died but something else still holds its end of the pipe."""
         while True:
             await asyncio.sleep(_PARENT_SECONDS)
-            if self.agreement.initialized and os.getppid() != self._parent:
+            if os.getppid() != self._parent:
                 self._stop(1)
 
 

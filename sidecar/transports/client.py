@@ -54,6 +54,8 @@ class Reply:
     def __init__(self, response: httpcore2.Response, method: str) -> None:
         """Index the headers by lower-case name; of repeated ones the first counts."""
         self.status = response.status
+        self.released = False
+        """True once somebody else reads the body to its end and closes it."""
         self.method = method
         self.headers: dict[str, str] = {}
         for name, value in response.headers:

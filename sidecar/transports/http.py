@@ -20,7 +20,7 @@ from sidecar.transports.events import Event, EventParser
 from sidecar.transports.faults import Payload, bad_peer, remote_error, result_too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 logger: Final = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ _RETRY_DEFAULT: Final = 1.0
 _RESUMES_WITHOUT_NEWS: Final = 5
 _ONEWAY_SECONDS: Final = 30.0
 _DELETE_SECONDS: Final = 2.0
+_END_SECONDS: Final = 1.0
 _ERROR_BODY: Final = 1 << 20
 _OWN_STATUS: Final = frozenset({401, 403, 429})
 _NO_STREAM: Final = frozenset({400, 404, 405, 406, 501})
@@ -95,7 +96,8 @@ class HTTPChannel(Channel):
         except Exception as error:
             raise self._client.broken(error, call.track.delivered) from None
         finally:
-            await reply.aclose()
+            if not reply.released:
+                await reply.aclose()
 
     async def _take_reply(self, call: Call, reply: Reply, session: str | None) -> Payload:
         if reply.status >= 400:
@@ -130,41 +132,50 @@ class HTTPChannel(Channel):
 
     async def _take_stream(self, call: Call, reply: Reply) -> Payload:
         """Read the response stream to the answer, resuming it where the server gave event ids (legacy era)."""
-        last_id: bytes | None = None
-        delay: float | None = None
-        fruitless = 0
+        place = _Place()
         current: Reply | None = reply
+        fruitless = 0
         while True:
-            news = False
+            place.news = False
             if current is not None:
-                try:
-                    async for event in self._events(current):
-                        news = True
-                        if event.id is not None:
-                            last_id = event.id
-                        if event.retry is not None:
-                            delay = event.retry / 1000
-                        self._take_event(event, call)
-                        if call.future.done():
-                            break
-                except Exception as error:
-                    logger.debug("an event stream broke: %s", error, extra=self.label)
-                finally:
-                    if current is not reply:
-                        await current.aclose()
+                await self._read_stream(call, current, place)
                 if call.future.done():
                     return await call.future
-            if not last_id or self.modern:
-                raise errors.ConnectionLost(
-                    "the event stream ended without a result", reason="event stream ended", delivered="maybe"
-                )
-            fruitless = 0 if news else fruitless + 1
+            if not place.last_id or self.modern:
+                raise _stream_ended("the event stream ended without a result")
+            fruitless = 0 if place.news else fruitless + 1
             if fruitless > _RESUMES_WITHOUT_NEWS:
-                raise errors.ConnectionLost(
-                    "the event stream could not be resumed", reason="event stream ended", delivered="maybe"
-                )
-            await asyncio.sleep(_between(delay if delay is not None else _RETRY_DEFAULT))
-            current = await self._resume(last_id)
+                raise _stream_ended("the event stream could not be resumed")
+            await asyncio.sleep(_between(place.delay))
+            current = await self._resume(place.last_id)
+
+    async def _read_stream(self, call: Call, reply: Reply, place: _Place) -> None:
+        """Read one stream until the answer or its end, whatever ends it."""
+        events = self._events(reply)
+        try:
+            async for event in events:
+                place.note(event)
+                self._take_event(event, call)
+                if call.future.done():
+                    reply.released = True
+                    self.spawn(self._release(events, reply))
+                    return
+        except Exception as error:
+            logger.debug("an event stream broke: %s", error, extra=self.label)
+        finally:
+            if not reply.released:
+                await reply.aclose()
+
+    async def _release(self, events: AsyncGenerator[Event], reply: Reply) -> None:
+        """Read an answered stream to its end, so that its connection can be used again; not for long."""
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                async for event in events:
+                    self._take_event(event, None)
+        except Exception as error:
+            logger.debug("an answered event stream was not ended: %s", error, extra=self.label)
+        finally:
+            await reply.aclose()
 
     async def _resume(self, last_id: bytes) -> Reply | None:
         headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")})
@@ -178,12 +189,10 @@ class HTTPChannel(Channel):
             return reply
         await reply.aclose()
         if 400 <= reply.status < 500:
-            raise errors.ConnectionLost(
-                "the event stream could not be resumed", reason="event stream ended", delivered="maybe"
-            )
+            raise _stream_ended("the event stream could not be resumed")
         return None
 
-    async def _events(self, reply: Reply) -> Any:
+    async def _events(self, reply: Reply) -> AsyncGenerator[Event]:
         parser = EventParser(self.max_result)
         async for chunk in reply.chunks():
             for event in parser.feed(chunk):
@@ -236,11 +245,10 @@ class HTTPChannel(Channel):
         self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
     ) -> None:
         """Send a notification of the engine and wait until the server has it."""
-        del opts
         body: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
         if params:
             body["params"] = params
-        await self._post(msgspec.json.encode(body))
+        await self._post(msgspec.json.encode(body), (opts or {}).get("headers"))
         if method == "notifications/initialized" and self.session_id is not None:
             self._stream = self.spawn(self._listen())
 
@@ -255,8 +263,8 @@ class HTTPChannel(Channel):
         except (errors.SidecarError, TimeoutError) as error:
             logger.warning("a message to the server was not delivered: %s", error, extra=self.label)
 
-    async def _post(self, message: bytes) -> None:
-        reply = await self._client.send("POST", self._headers(None), message, Steps())
+    async def _post(self, message: bytes, headers: Mapping[str, str] | None = None) -> None:
+        reply = await self._client.send("POST", self._headers(headers), message, Steps())
         try:
             if reply.status >= 400:
                 raise status_error(reply)
@@ -280,6 +288,26 @@ class HTTPChannel(Channel):
             for task in list(self._background):
                 task.cancel()
             await self._client.aclose()
+
+
+class _Place:
+    """How far a stream was read."""
+
+    def __init__(self) -> None:
+        self.last_id: bytes | None = None
+        self.delay = _RETRY_DEFAULT
+        self.news = False
+
+    def note(self, event: Event) -> None:
+        self.news = True
+        if event.id is not None:
+            self.last_id = event.id
+        if event.retry is not None:
+            self.delay = event.retry / 1000
+
+
+def _stream_ended(text: str) -> errors.ConnectionLost:
+    return errors.ConnectionLost(text, reason="event stream ended", delivered="maybe")
 
 
 def _between(seconds: float) -> float:

@@ -244,14 +244,16 @@ def shared_context() -> ssl.SSLContext:
 
 
 def own_context(ca_file: str | None, cert_file: str | None, key_file: str | None, *, verify: bool) -> ssl.SSLContext:
-    """Return a context of one connection. Raises TLSFailed for a file that cannot be used."""
+    """Return a context of one connection. Raises TLSFailed for a file that cannot be used, naming its setting."""
+    setting = "caFile"
     try:
         context = ssl.create_default_context(cafile=ca_file)
         if cert_file is not None:
+            setting = "certFile or keyFile"
             context.load_cert_chain(cert_file, key_file)
     except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "unusable file"
-        raise errors.TLSFailed(f"a TLS file of this server cannot be used: {reason}", reason=str(reason)) from None
+        why = getattr(error, "reason", None) or getattr(error, "strerror", None) or "unusable file"
+        raise errors.TLSFailed(f"tls.{setting} cannot be used: {why}", reason=f"{setting}: {why}") from None
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

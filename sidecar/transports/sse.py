@@ -101,11 +101,5 @@ class SSEChannel(HTTPChannel):
         finally:
             await reply.aclose()
 
-    async def _post(self, message: bytes) -> None:
-        await self._post_to(message, None, Steps())
-
-    async def notify(
-        self, method: str, params: Mapping[str, Any] | None, opts: Mapping[str, Any] | None = None
-    ) -> None:
-        """Send a notification of the engine and wait until the server has it."""
-        await super().notify(method, params, opts)
+    async def _post(self, message: bytes, headers: Mapping[str, str] | None = None) -> None:
+        await self._post_to(message, headers, Steps())
