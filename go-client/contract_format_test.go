@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,6 +99,8 @@ func decodeExactly(t *testing.T, text string, into any) {
 		t.Fatalf("%v in %.200s", err, text)
 	}
 }
+
+var errMismatch = errors.New("not as the transcript says")
 
 const more = "..."
 
