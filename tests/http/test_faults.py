@@ -232,3 +232,29 @@ def test_server_killed_in_mid_call_is_1106(start: Start) -> None:
         assert "silent" in program.get("/wait?key=x&what=silent")
         program.kill()
         sidecar.answer(key).is_error(1106, delivered="maybe", retry="safe")
+
+
+def test_session_that_expires_again_at_once_is_1108(shared: Sidecar, server: str, raw_http: Program) -> None:
+    shared.connect(server, raw_http.http(f"/json/legacy/{server}"))
+    answer = shared.tool(server, "status", {"code": 404})
+    answer.is_error(1108, kind="SessionExpired", delivered="no", retry="safe", server=server)
+    executed = raw_http.get(f"/wait?key={server}&what=call%20status")
+    assert executed.count("call status") == 2
+    assert shared.tool(server, "echo").result
+
+
+def test_tool_with_an_invalid_header_mark_is_left_out_of_a_modern_list(
+    shared: Sidecar, server: str, raw_http: Program
+) -> None:
+    shared.connect(server, raw_http.http("/json/modern/marks?bad-tool=1"))
+    tools = shared.call("tools/list", {"server": server}).result["tools"]
+    assert [tool["name"] for tool in tools] == ["echo"]
+    shared.tool(server, "marked").is_error(1507, tool="marked", delivered="no", retry="never")
+    assert shared.tool(server, "echo").result
+
+
+def test_argument_marked_as_a_header_is_sent_as_one(shared: Sidecar, server: str, raw_http: Program) -> None:
+    shared.connect(server, raw_http.http("/json/modern/marks?good-tool=1"))
+    assert len(shared.call("tools/list", {"server": server}).result["tools"]) == 2
+    sent = shared.tool(server, "headers", {"region": "eu-1"}).result["structuredContent"]
+    assert sent["mcp-param-region"] == "eu-1"

@@ -25,6 +25,8 @@ from tests.servers import payload
 from tests.servers.http_wire import Request, read_request
 
 Params = dict[str, msgspec.Raw]
+MARKED = b'{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"%s"}}}'
+"""A schema whose argument goes into a header too."""
 
 
 class Message(msgspec.Struct):
@@ -298,6 +300,10 @@ class Server:
             )
         elif message.method == "tools/list":
             tool = b'{"name":"echo","inputSchema":{"type":"object"},"vendor":1.0,"x":null}'
+            if "bad-tool" in request.query:
+                tool += b',{"name":"marked","inputSchema":' + MARKED % b"not a header!" + b"}"
+            if "good-tool" in request.query:
+                tool += b',{"name":"headers","inputSchema":' + MARKED % b"Region" + b"}"
             await call.answer(b'{"tools":[%s],"ttlMs":0,"cacheScope":"private","vendor":null}' % tool)
         elif message.method == "tools/call":
             name = msgspec.json.decode(msgspec.json.decode(message.params, type=Params)["name"])

@@ -158,6 +158,22 @@ def test_child_that_stops_reading_holds_no_call_past_its_deadline(shared: Sideca
     first.is_error(1005, phase="write", delivered="maybe")
 
 
+def test_connection_whose_work_does_not_end_is_recycled_with_1109(shared: Sidecar, server: str) -> None:
+    shared.connect(server, raw())
+    assert shared.tool(server, "stop_reading").result
+    big = {"text": "x" * MIB}
+    shared.tool(server, "echo", big, timeoutMs=300).is_error(1005, phase="write", delivered="maybe")
+    began = time.monotonic()
+    other = shared.start_tool(server, "echo", big, timeoutMs=20_000)
+    answer = shared.answer(other)
+    assert answer.at - began <= 8.0
+    if "error" in answer.body:
+        data = answer.is_error(1109, kind="Unresponsive", retry="safe")
+        assert data["stalledMs"] >= 4000
+    assert shared.tool(server, "echo").result
+    assert shared.call("servers/get", {"server": server}).result["generation"] == 2
+
+
 def test_garbage_lines_do_not_cost_the_call(shared: Sidecar, server: str) -> None:
     shared.connect(server, raw())
     assert shared.tool(server, "garbage", {"count": 20_000}).result
