@@ -94,7 +94,7 @@ def test_contract_tells_the_extra_fields_of_every_code() -> None:
 
 @pytest.mark.parametrize("block", blocks(README, "sh run"), ids=lambda block: f"line {block.line}")
 def test_commands_of_the_readme_print_what_it_says(block: Block) -> None:
-    """The block behind a command is its stdout, a JSON value a line, matched like a line of a transcript."""
+    """The block behind a command is its stdout: a JSON value, or one a line, matched like lines of a transcript."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.text],
@@ -104,8 +104,12 @@ def test_commands_of_the_readme_print_what_it_says(block: Block) -> None:
         timeout=2 * PATIENCE,
         check=True,
     )
-    following = [found for found in blocks(README, "jsonl output") if found.line > block.line]
-    patterns = [loads(line) for line in following[0].text.splitlines()]
+    following = [found for found in blocks(README, "json") if found.line > block.line]
+    expected = following[0]
+    if expected.info == "json output":
+        assert done.stdout.decode() == expected.text
+        return
+    patterns = [loads(line) for line in expected.text.splitlines()]
     got = [loads(line) for line in done.stdout.splitlines()]
     assert len(got) == len(patterns)
     for pattern, value in zip(patterns, got, strict=True):
@@ -113,25 +117,27 @@ def test_commands_of_the_readme_print_what_it_says(block: Block) -> None:
 
 
 @pytest.mark.needs("go")
-@pytest.mark.parametrize("block", blocks(README, "go program"), ids=lambda block: f"line {block.line}")
-def test_go_program_of_the_readme_compiles_and_runs(block: Block, tmp_path: Path) -> None:
-    """A module outside the repository that depends on the client by `replace`, as the text says."""
+@pytest.mark.parametrize("how", ["replace", "workspace"])
+def test_go_program_of_the_readme_compiles_and_runs(how: str, tmp_path: Path) -> None:
+    """A module outside the repository that depends on the client in one of the ways of the text."""
+    (block,) = blocks(README, "go program")
+    text = README.read_text(encoding="utf-8").replace("../mcp-sidecar/go-client", str(ROOT / "go-client"))
     (tmp_path / "main.go").write_text(block.text, encoding="utf-8")
-    module = re.search(r"^module (\S+)$", (ROOT / "go-client" / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
-    assert module is not None
-    (tmp_path / "go.mod").write_text(
-        f"module example.com/program\n\ngo 1.24\n\nrequire {module[1]} v0.0.0\n\n"
-        f"replace {module[1]} => {ROOT / 'go-client'}\n",
-        encoding="utf-8",
-    )
+    lines = ["module example.com/program", "go 1.24"]
     environment = {
         **os.environ,
-        "GOFLAGS": "-mod=mod",
         "GOPROXY": "off",
         "MCP_SIDECAR_COMMAND": f"{sys.executable} -m sidecar",
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
+    if how == "replace":
+        lines += re.findall(r"^    ((?:require|replace) .*)$", text, re.MULTILINE)
+    (tmp_path / "go.mod").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if how == "workspace":
+        work = re.search(r"`(go work init [^`]*)`", text)
+        assert work is not None
+        subprocess.run(work[1].split(), cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=True)
     build = ["go", "build", "-o", "program", "."]
     subprocess.run(build, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=True)
     done = subprocess.run(

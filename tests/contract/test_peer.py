@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from sidecar.rpc import Peer, PeerError, Request
+from sidecar.request import Request
+from sidecar.rpc import Peer, PeerError
 from sidecar.stdio import LineWriter
 
 from .exact import dumps, loads
