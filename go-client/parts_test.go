@@ -127,11 +127,6 @@ func serve(more map[string]reverseHandler) {
 			os.Exit(4)
 			return nil, nil
 		},
-		"test/deaf": func(context.Context, json.RawMessage) (any, error) {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-			return nil, nil
-		},
-		"test/argv": func(context.Context, json.RawMessage) (any, error) { return os.Args[1:], nil },
 		"test/ask": func(ctx context.Context, raw json.RawMessage) (any, error) {
 			answer, failure := p.call(ctx, "roots/list", raw, nil)
 			if failure != nil {

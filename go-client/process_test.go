@@ -69,6 +69,13 @@ func TestGarbageOnStdoutCostsNothing(t *testing.T) {
 	works(t, startPart(t, part("garbage")))
 }
 
+func TestAQuestionThatNobodyAnswersIsRefusedAtOnce(t *testing.T) {
+	c := startPart(t, part("good"))
+	_, err := c.Request(within(t), "test/ask", nil)
+	wantCode(t, err, CodeMethodNotFound, "")
+	works(t, c)
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -315,18 +322,17 @@ func TestASidecarThatStopsReadingCostsCallsNoMoreThanTheirDeadline(t *testing.T)
 	opts := part("good")
 	opts.StopTimeout = 100 * time.Millisecond
 	c := startPart(t, opts)
-	go c.Request(context.Background(), "test/deaf", nil) //nolint:errcheck // it ends with the client
-	for c.pendingCalls() == 0 {
-		runtime.Gosched()
+	if err := syscall.Kill(c.Info().Sidecar.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
 	}
-	big := map[string]string{"x": strings.Repeat("x", 1<<20)}
+	big := map[string]string{"x": strings.Repeat("x", 200_000)} // more than a pipe holds
 	for i, delivered := range []string{DeliveredMaybe, DeliveredNo, DeliveredNo} {
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		begin := time.Now()
 		_, err := c.Request(ctx, MethodPing, map[string]any{"payload": big})
 		cancel()
 		wantCode(t, err, CodeDeadlineExceeded, delivered)
-		if took := time.Since(begin); took > 550*time.Millisecond {
+		if took := time.Since(begin); took > 750*time.Millisecond {
 			t.Errorf("call %d took %v", i, took)
 		}
 	}

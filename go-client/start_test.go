@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -113,4 +114,39 @@ type writerFunc func(line []byte)
 func (f writerFunc) Write(line []byte) (int, error) {
 	f(line)
 	return len(line), nil
+}
+
+func TestTheSidecarHasAProcessGroupOfItsOwn(t *testing.T) {
+	c := startPart(t, part("good"))
+	pid := c.Info().Sidecar.PID
+	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("its group is %d: Ctrl-C would reach it (%v)", group, err)
+	}
+}
+
+func TestManyStartsAndStopsLeaveNothing(t *testing.T) {
+	before := openFiles(t)
+	for range 30 {
+		c, err := Start(within(t), part("good"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if _, err = Start(within(t), part("dies")); err == nil {
+			t.Fatal("it lives")
+		}
+	}
+	if after := openFiles(t); after > before {
+		t.Errorf("%d open files, %d before", after, before)
+	}
+}
+
+// openFiles counts this process's descriptors, where the system tells them.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("this system does not tell the open files")
+	}
+	return len(entries)
 }
