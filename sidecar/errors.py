@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import Any, ClassVar, Final
 
+from sidecar.telemetry.redact import SECRETS
+
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
@@ -38,7 +40,7 @@ class WireError(Exception):
 
     def to_wire(self) -> dict[str, Any]:
         """Return `{code, message, data}`; an empty `data` is left out."""
-        body: dict[str, Any] = {"code": self.code, "message": self.message}
+        body: dict[str, Any] = {"code": self.code, "message": SECRETS.clean(self.message)}
         if data := self.data():
             body["data"] = data
         return body

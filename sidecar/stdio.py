@@ -73,7 +73,7 @@ class LineSplitter:
         """Take the next bytes of the stream."""
         if not self._parts and self._skipping is None and chunk.endswith(b"\n") and len(chunk) <= self.limit:
             for line in chunk[:-1].split(b"\n"):
-                self._sink.line(line[:-1] if line.endswith(b"\r") else line)
+                self._hand_over(line)
             return
         start = 0
         while (stop := chunk.find(b"\n", start)) >= 0:
@@ -106,6 +106,9 @@ class LineSplitter:
             line = b"".join(self._parts)
             self._parts.clear()
         self._size = 0
+        self._hand_over(line)
+
+    def _hand_over(self, line: bytes) -> None:
         if line.endswith(b"\r"):
             line = line[:-1]
         if len(line) > self.limit:
