@@ -4,10 +4,8 @@ package sidecar
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,44 +72,6 @@ func TestAQuestionThatNobodyAnswersIsRefusedAtOnce(t *testing.T) {
 	_, err := c.Request(within(t), "test/ask", nil)
 	wantCode(t, err, CodeMethodNotFound, "")
 	works(t, c)
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func TestAFloodOnStderrNeverBlocksAndIsLoggedAgain(t *testing.T) {
-	var log lockedBuffer
-	opts := part("chatty")
-	opts.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-	c := startPart(t, opts)
-	works(t, c)
-	deadline := time.Now().Add(patience)
-	for !strings.Contains(log.String(), `"msg":"line 63","n":63`) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the last line is missing: %.300s", log.String())
-		}
-		works(t, c)
-	}
-	if !strings.Contains(log.String(), `"time":"2026-01-02T03:04:05.678Z","level":"WARN"`) {
-		t.Error("time or level is lost")
-	}
-	if size := len(log.String()); size > 16<<20 {
-		t.Errorf("long lines are not cut: %d bytes", size)
-	}
 }
 
 func TestHalfALineFailsTheCallAndTheNextWorks(t *testing.T) {
