@@ -17,6 +17,7 @@ from tests.harness import PATIENCE, ROOT
 from .exact import loads
 from .play import Player
 from .talk import Talk
+from .test_transcripts import check_log
 from .transcript import Matcher, parse
 
 CONTRACT = ROOT / "proto" / "README.md"
@@ -59,6 +60,7 @@ def test_examples_of_the_contract_are_what_the_process_does(block: Block) -> Non
     """Each example is played as a transcript."""
     with Talk() as sidecar:
         Player(parse(block.text), sidecar).play()
+    check_log(sidecar)
 
 
 def test_contract_tells_every_method_that_is_built_and_no_other() -> None:
