@@ -3,10 +3,12 @@
 package sidecar
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -258,6 +260,77 @@ func TestRealDrainLetsCallsFinish(t *testing.T) {
 	}
 	if _, err := s.Call(within(t), "echo", nil); !errors.Is(err, ErrDraining) {
 		t.Error(err)
+	}
+}
+
+func TestRealHeadersAndCredentialsReachAnHTTPServer(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := realClient(t, nil)
+	server := exec.Command(filepath.Join(root, ".venv/bin/python"), "-m", "tests.servers.modern_http")
+	server.Dir = root
+	stdout, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill() // it has no reason to end by itself
+		_ = server.Wait()
+	})
+	port, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://127.0.0.1:" + strings.TrimSpace(port) + "/mcp"
+	headers := func(s *Server) map[string]string {
+		t.Helper()
+		var seen map[string]string
+		result, err := s.Call(within(t), "headers", nil)
+		if err == nil {
+			err = result.Decode(&seen)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen
+	}
+	bearer, err := c.Connect(within(t), "bearer", &ServerConfig{
+		Transport: HTTP{URL: url, Headers: map[string]string{"X-All": "1"}}, Auth: Bearer{Token: "secret-token"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := headers(bearer.With(Headers(map[string]string{"X-One": "2"})))
+	if seen["authorization"] != "Bearer secret-token" || seen["x-all"] != "1" || seen["x-one"] != "2" {
+		t.Errorf("%v", seen)
+	}
+	if seen = headers(bearer); seen["x-one"] != "" {
+		t.Errorf("the header of one call stays: %v", seen)
+	}
+	_, err = bearer.With(Headers(map[string]string{"Authorization": "x"})).Call(within(t), "headers", nil)
+	if !errors.Is(err, ErrInvalidParams) {
+		t.Error(err)
+	}
+	fixed, err := c.Connect(within(t), "fixed", &ServerConfig{
+		Transport: &HTTP{URL: url}, Auth: HeaderAuth{Headers: map[string]string{"Authorization": "Basic eA=="}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen = headers(fixed); seen["authorization"] != "Basic eA==" {
+		t.Errorf("%v", seen)
+	}
+	no := false
+	strict := realClient(t, &Options{Egress: &Egress{TrustConnectOrigin: &no, AllowCommands: []string{}}})
+	for name, config := range map[string]*ServerConfig{"url": {Transport: HTTP{URL: url}}, "command": rawConfig(t)} {
+		if _, err := strict.Connect(within(t), name, config); !errors.Is(err, ErrAuthPolicy) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -39,6 +39,9 @@ const exitDrain = 50 * time.Millisecond
 
 // startProcess runs the command. Its stderr goes to the relay, which drains it whatever happens.
 func startProcess(command, env []string, dir string, relay *stderrRelay) (*process, error) {
+	if errPlatform != nil {
+		return nil, errPlatform
+	}
 	p := &process{command: command, stderr: relay, started: time.Now(), exited: make(chan struct{})}
 	var ours, theirs []*os.File
 	closeAll := func(files []*os.File) {

@@ -2,7 +2,12 @@
 
 package sidecar
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+)
 
-// sysProcAttr has nothing to say here: this platform has no process groups of this kind.
+// errPlatform refuses platforms on which nobody would end the servers when this process dies.
+var errPlatform = errors.New("this platform is not supported yet: the sidecar runs on Linux and macOS")
+
 func sysProcAttr() *syscall.SysProcAttr { return nil }

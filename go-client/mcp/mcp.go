@@ -5,8 +5,9 @@
 //
 //   - Every result, tool, resource, template and prompt has Raw, the bytes as they came: fields this version does
 //     not know are there. Unknown fields never make decoding fail, and keys match exactly, not in any case.
-//   - StructuredContent, InputSchema and OutputSchema are json.RawMessage: nothing is lost (integers past 2^53, the
-//     spelling of numbers), and nothing is decoded that nobody reads. [CallToolResult.Decode] reads the first.
+//   - JSON of any shape (StructuredContent, InputSchema, OutputSchema, RequestedSchema, Input, Data) is
+//     json.RawMessage: nothing is lost (integers past 2^53, the spelling of numbers), and nothing is decoded that
+//     nobody reads. [CallToolResult.Decode] reads structured content.
 //   - A content block of a type that is not known, or that is malformed, is an [UnknownContent] with its bytes; it
 //     never costs the other blocks.
 //   - Input rounds (inputRequests, requestState) are answered by the sidecar and have no fields here.
