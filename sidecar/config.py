@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from sidecar import errors, wire
 from sidecar.auth.egress import BadURL, parse_url
+from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,8 +98,8 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
         "auth": params.auth.type if params.auth is not None else "none",
         "protocol": protocol,
         "client_info": params.client_info.model_dump(exclude_none=True) if params.client_info else default_client,
-        "connect_seconds": (timeouts.connect_ms or DEFAULT_CONNECT_MS) / 1000,
-        "request_seconds": (timeouts.request_ms or DEFAULT_REQUEST_MS) / 1000,
+        "connect_seconds": seconds_of(timeouts.connect_ms or DEFAULT_CONNECT_MS),
+        "request_seconds": seconds_of(timeouts.request_ms or DEFAULT_REQUEST_MS),
         "max_in_flight": limits.max_in_flight,
         "max_result": limits.max_result_bytes,
         "rate": limits.rate_per_second,
@@ -134,7 +135,7 @@ def _http(transport: wire.HTTPTransport | wire.SSETransport, auth: Any) -> dict[
         headers[name.lower()] = value
         secrets.append(value)
     if isinstance(auth, wire.BearerAuth):
-        check_header("authorization", auth.token, "/auth/token")
+        check_header_value(auth.token, "/auth/token")
         if not auth.token.strip():
             raise invalid("/auth/token", "the token is empty")
         headers["authorization"] = f"Bearer {auth.token}"
@@ -150,6 +151,9 @@ def _http(transport: wire.HTTPTransport | wire.SSETransport, auth: Any) -> dict[
         except BadURL as error:
             raise invalid("/transport/proxy", str(error)) from None
     tls = transport.tls.model_dump(by_alias=True, exclude_none=True) if transport.tls is not None else None
+    for name, value in (tls or {}).items():
+        if isinstance(value, str) and "\0" in value:
+            raise invalid(pointer("transport", "tls", name), "NUL is not allowed")
     secrets = [part for secret in secrets for part in (secret, secret.rpartition(" ")[2])]
     return {"url": transport.url, "headers": headers, "tls": tls, "proxy": transport.proxy, "secrets": tuple(secrets)}
 
@@ -184,13 +188,18 @@ def _stdio(transport: wire.StdioTransport, auth: Any) -> dict[str, Any]:
 
 
 def check_header(name: str, value: str, path: str) -> None:
-    """Refuse a header that HTTP does not allow or that the connection itself sets. Raises InvalidParams."""
+    """Refuse a header of the object at `path` that HTTP does not allow or that is ours. Raises InvalidParams."""
     if not _HEADER_NAME.match(name):
         raise invalid(path, "a header's name has characters that HTTP does not allow")
-    if not _HEADER_VALUE.match(value):
-        raise invalid(pointer(*path.strip("/").split("/"), name), "the value has control characters")
+    check_header_value(value, path + pointer(name))
     if name.lower() in _HOP:
-        raise invalid(pointer(*path.strip("/").split("/"), name), "this header belongs to the HTTP client")
+        raise invalid(path + pointer(name), "this header belongs to the HTTP client")
+
+
+def check_header_value(value: str, path: str) -> None:
+    """Refuse a value that HTTP does not allow. Raises InvalidParams."""
+    if not _HEADER_VALUE.match(value):
+        raise invalid(path, "the value has control characters")
 
 
 def check_call_headers(headers: Mapping[str, str]) -> None:

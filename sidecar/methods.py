@@ -17,6 +17,7 @@ from sidecar.early import limits_body
 from sidecar.frames import view
 from sidecar.hub import Hub, ScopeKey, close, scope_body, scope_key
 from sidecar.ops import Operations
+from sidecar.request import seconds_of
 from sidecar.rpc import EMPTY, Handler, Work
 from sidecar.telemetry import logs
 from sidecar.transports.guard import Guard
@@ -115,7 +116,7 @@ class Methods:
     def shutdown(self, request: Request) -> Work:
         """Serve `shutdown`."""
         params = _params(wire.ShutdownParams, request)
-        seconds = params.deadline_ms / 1000 if params.deadline_ms is not None else DRAIN_SECONDS
+        seconds = seconds_of(params.deadline_ms) if params.deadline_ms is not None else DRAIN_SECONDS
         self._process.begin_draining(seconds)
         return self._process.shutdown(request, seconds)
 
@@ -127,7 +128,7 @@ class Methods:
         wanted = config.server_config(params, self._process.agreement.client)
         scope = _scope(params.scope)
         request.address = (params.server, scope_body(scope))
-        request.arm((params.timeout_ms or CONNECT_SECONDS * 1000) / 1000)
+        request.arm(seconds_of(params.timeout_ms) if params.timeout_ms is not None else CONNECT_SECONDS)
         request.phase = "connect"
         replaced: Connection | None = None
         connection = self.hub.get(scope, params.server)
@@ -220,7 +221,7 @@ def _arm(
     request: Request, timeout_ms: int | None, server: str, scope: ScopeKey, default: float = DEFAULT_SECONDS
 ) -> None:
     request.address = (server, scope_body(scope))
-    request.arm(timeout_ms / 1000 if timeout_ms is not None else default)
+    request.arm(seconds_of(timeout_ms) if timeout_ms is not None else default)
 
 
 def _policy(egress: Any) -> EgressPolicy:

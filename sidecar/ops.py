@@ -15,6 +15,7 @@ from sidecar import errors, frames, wire
 from sidecar.config import check_call_headers, invalid, pointer
 from sidecar.hub import Hub, ScopeKey, scope_body
 from sidecar.payload import X_HEADER, build, join_list, listed, modern_headers
+from sidecar.request import seconds_of
 from sidecar.transports.faults import Payload, bad_peer
 from sidecar.transports.http import SessionGone
 
@@ -33,6 +34,8 @@ TRY_SECONDS: Final = 1.0
 _RETRIED: Final = (errors.ConnectFailed, errors.ConnectionLost, errors.ServerExited, errors.Unresponsive)
 _NEVER_AFTER_MAYBE: Final = frozenset({"tools/call", "logging/setLevel"})
 _NAMES_MAX: Final = 4096
+_MS_DIGITS: Final = 20
+"""Digits that are read of a time; what is longer is longer than any deadline."""
 _LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 _CAPABILITY: Final = {
     "tools": "tools",
@@ -74,7 +77,8 @@ class Operations:
         envelope = self._envelope(request)
         connection = self._hub.find(envelope.scope, envelope.server)
         request.address = (envelope.server, scope_body(envelope.scope))
-        seconds = envelope.timeout_ms / 1000 if envelope.timeout_ms is not None else connection.config.request_seconds
+        millis = envelope.timeout_ms
+        seconds = seconds_of(millis) if millis is not None else connection.config.request_seconds
         self._admit(request, envelope.scope)
         request.arm(seconds)
         request.on_abandoned = connection.abandoned
@@ -346,9 +350,9 @@ def _millis(raw: msgspec.Raw | None) -> int | None:
     if raw is None or bytes(raw) == b"null":
         return None
     text = bytes(raw)
-    if not frames.is_integer(text) or not int(text[:20]) > 0:
+    if not frames.is_integer(text) or not int(text[:_MS_DIGITS]) > 0:
         raise invalid("/timeoutMs", "must be an integer above 0")
-    return int(text[:20])
+    return int(text[:_MS_DIGITS])
 
 
 def _flag(parts: dict[str, msgspec.Raw], name: str) -> bool:

@@ -21,6 +21,15 @@ Outcome = bytes | msgspec.Raw
 _ANSWER_BYTES: Final = len(b'{"jsonrpc":"2.0","id":,"result":}')
 
 
+MAX_MS: Final = 10 * 365 * 24 * 3600 * 1000
+"""Ten years: a longer time is as good, and a float can still hold it."""
+
+
+def seconds_of(millis: int) -> float:
+    """Return milliseconds of the wire, however many, as seconds of the loop."""
+    return min(millis, MAX_MS) / 1000
+
+
 class Request:
     """One request of the host, from its line to its one answer.
 

@@ -17,7 +17,7 @@ import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError, Key
-from sidecar.request import Outcome, Request
+from sidecar.request import Outcome, Request, seconds_of
 
 if TYPE_CHECKING:
     from sidecar.stdio import LineWriter
@@ -96,6 +96,10 @@ class Peer:
             self._take(frames.decode(line))
         except FrameError as fault:
             self._fault(fault, answer=frames.looks_like_answer(line[: frames.HEAD_BYTES]))
+        except Exception:
+            # Whatever one line did to us, the next one is served.
+            logger.exception("a line of the host could not be taken")
+            self._fault(FrameError("internal error of the sidecar; its log has the details"))
 
     def too_long(self, head: bytes, tail: bytes, size: int) -> None:  # noqa: ARG002 - section 1 looks at the head alone
         """Answer a line over the frame limit, which was skipped to its newline."""
@@ -339,7 +343,7 @@ def _readable(raw_id: bytes) -> bytes | None:
 
 def _gate_timeout(params: bytes | msgspec.Raw, default: float) -> float:
     try:
-        value = int(bytes(msgspec.json.decode(params, type=_GateParams).timeoutMs))
+        value = int(bytes(msgspec.json.decode(params, type=_GateParams).timeoutMs)[:20])
     except (msgspec.DecodeError, ValueError):
         return default  # its own handler will find the fault
-    return value / 1000 if value > 0 else default
+    return seconds_of(value) if value > 0 else default

@@ -12,6 +12,7 @@ from sidecar import errors
 if TYPE_CHECKING:
     from sidecar.transports.channel import Track
 
+_BURST_MAX: Final = 10**9
 QUEUE: Final = 256
 """Calls that may wait; one more is refused."""
 
@@ -24,7 +25,7 @@ class Gate:
         self.max_in_flight = max_in_flight
         self.in_flight = 0
         self._rate = rate
-        self._burst = float(burst if burst is not None else math.ceil(rate or 1))
+        self._burst = float(min(burst if burst is not None else math.ceil(rate or 1), _BURST_MAX))
         self._tokens = self._burst
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
