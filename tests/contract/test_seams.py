@@ -204,9 +204,24 @@ def test_engine_is_configured_by_the_environment_which_the_sidecar_cleans(how: s
     assert run("from sidecar import engine; engine.prepare_environment(); engine.load()") == 0
 
 
+def test_engine_is_imported_only_where_the_page_says() -> None:
+    """Every import of FastMCP, the SDK and their HTTP layer stands in a file that the page names."""
+    engine_import = re.compile(r"^\s*(?:from|import) (?:fastmcp|mcp|mcp_types|httpcore2|httpx2)\b", re.MULTILINE)
+    importing = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "sidecar").rglob("*.py")
+        if engine_import.search(path.read_text(encoding="utf-8"))
+    }
+    page = (ROOT / "docs" / "engine-seams.md").read_text(encoding="utf-8")
+    assert importing == set(re.findall(r"`(sidecar/[\w/]+\.py)`", page))
+
+
 def test_page_of_the_seams_names_these_tests() -> None:
     """Every test of this file stands in the page, and every test that the page names stands here."""
     page = (ROOT / "docs" / "engine-seams.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
-    here = {name for name in globals() if name.startswith("test_")} - {"test_page_of_the_seams_names_these_tests"}
+    here = {name for name in globals() if name.startswith("test_")} - {
+        "test_page_of_the_seams_names_these_tests",
+        "test_engine_is_imported_only_where_the_page_says",
+    }
     assert named == here
