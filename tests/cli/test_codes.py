@@ -30,7 +30,7 @@ LATER = {
 STANDARD = {-32700, -32600, -32601, -32602, -32603}
 
 
-def tested() -> set[int]:
+def expected() -> set[int]:
     """Return the codes that stand in a test as an expected one."""
     text = "\n".join(
         path.read_text() for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.name != "test_codes.py"
@@ -40,7 +40,7 @@ def tested() -> set[int]:
 
 @pytest.mark.parametrize("code", [error.code for error in ALL_ERRORS if error.code not in GO_ONLY])
 def test_code_is_expected_by_a_test_unless_it_comes_later(code: int) -> None:
-    assert (code in tested()) is (code not in LATER), LATER.get(code, "no test expects it")
+    assert (code in expected()) is (code not in LATER), LATER.get(code, "no test expects it")
 
 
 def test_no_code_of_ours_can_be_taken_for_one_of_json_rpc() -> None:

@@ -110,6 +110,7 @@ class Call:
                 await self.server.note(self.key, "aborted")
                 return
         gone.cancel()
+        await asyncio.wait([gone])
         await self.request.event(self.frame(b'{"content":[{"type":"text","text":"done"}]}'))
         await self.request.finish()
 
