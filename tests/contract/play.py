@@ -73,13 +73,13 @@ class Player:
         while patterns:
             line, message = self._next(step.number)
             why = []
-            for index, pattern in enumerate(patterns):
+            for pattern in candidates(patterns, message):
                 try:
                     self._matcher.match(pattern, message)
                 except MismatchError as mismatch:
                     why.append(str(mismatch))
                 else:
-                    del patterns[index]
+                    patterns.remove(pattern)
                     break
             else:
                 raise MismatchError(f"line {step.number}: {'; '.join(why)}\n  in {line.decode(errors='replace')}")
@@ -91,3 +91,10 @@ class Player:
             raise MismatchError(f"line {step.number}: more came: {rest!r}")
         if self._sidecar.exit_code() != int(step.texts[0]):
             raise MismatchError(f"line {step.number}: exit {self._sidecar.exit_code()}; stderr: {self._sidecar.log()}")
+
+
+def candidates(patterns: list[Any], message: Any) -> list[Any]:
+    """Return the patterns that may match: of notifications of one method only the first, so they keep their order."""
+    method = message.get("method")
+    same = [pattern for pattern in patterns if pattern.get("method") == method]
+    return same[:1] if method is not None else same
