@@ -29,7 +29,6 @@ _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)\Z")
 _TOKEN: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"|([\[{])|([\]}])|([^"\[\]{}]+)', re.DOTALL)
 _ID_VALUE: Final = re.compile(rb'\s*:\s*(-?[0-9]{1,17}(?=[\s,}])|"(?:[^"\\\x00-\x1f]|\\["\\/bfnrtu]){0,256}")')
 
-_BREAK: Final = re.compile(rb"[\r\n]")
 _TAIL_ID: Final = re.compile(
     rb'[,}\]"\s]\s*"id"\s*:\s*(-?[0-9]{1,17}|"[^"\\]{0,256}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'
 )
@@ -126,13 +125,17 @@ def too_deep(text: bytes) -> bool:
     Linear and done by bulk operations: what is neither bracket nor quote is deleted, then strings, then the innermost
     pairs, two levels a pass. Only text that is still there after that is counted bracket by bracket.
     """
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+    if len(text) <= MAX_DEPTH or (len(text) < _COPY_BYTES and text.count(b"[") + text.count(b"{") <= MAX_DEPTH):
         return False
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    text = text.translate(None, _NOT_STRUCTURE).replace(b'""', b"")
-    if b'"' in text:
-        text = b"".join(text.split(b'"')[::2])
+    text = text.translate(None, _NOT_STRUCTURE)
+    if 2 * text.count(b'""') == text.count(b'"'):  # no string holds a bracket
+        text = text.translate(None, b'"')
+    else:
+        text = b"".join(text.replace(b'""', b"").split(b'"')[::2])
+    if len(text) <= MAX_DEPTH:
+        return False
     rest = text
     for _ in range(_PASSES):
         rest = rest.replace(b"[]", b"").replace(b"{}", b"")
@@ -211,7 +214,7 @@ def key_of(raw_id: bytes | msgspec.Raw) -> Key:
 
 def one_line(text: bytes) -> bytes:
     """Return JSON text with each byte of a line break between tokens made a blank; other bytes stay as they are."""
-    if b"\n" in text or b"\r" in text:
+    if has_breaks(text):
         return text.replace(b"\n", b" ").replace(b"\r", b" ")
     return text
 
@@ -229,9 +232,9 @@ def first(raw: bytes | msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
-def has_breaks(raw: msgspec.Raw) -> bool:
-    """Tell whether a line break stands in `raw`, without copying it."""
-    return _BREAK.search(memoryview(raw)) is not None
+def has_breaks(text: bytes) -> bool:
+    """Tell whether a line break stands in `text`."""
+    return b"\n" in text or b"\r" in text
 
 
 def text_of(raw: msgspec.Raw) -> str | None:

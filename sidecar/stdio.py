@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 18
 _PIPE_BYTES: Final = 1 << 20
 _WRITE_SLICE: Final = 1 << 20
+_TURN_SLICES: Final = 2
 _IOV: Final = 512
 
 
@@ -262,8 +263,17 @@ class LineWriter:
     def _flush(self) -> None:
         self._scheduled = False
         try:
-            while self._queue:
+            for _ in range(_TURN_SLICES):
+                if not self._queue:
+                    break
                 self._write_some()
+            else:
+                # A fast reader must not keep the loop in here: the rest goes out in later turns.
+                self._scheduled = bool(self._queue) and not self._armed
+                if self._scheduled:
+                    self._loop.call_soon(self._flush)
+                self._relax()
+                return
         except BlockingIOError:
             if not self._armed:
                 self._armed = True

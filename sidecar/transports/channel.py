@@ -183,11 +183,11 @@ class Channel:
             envelope = frames.decode(text)
             if bytes(envelope.jsonrpc) != b'"2.0"':
                 raise FrameError('"jsonrpc" is not "2.0"', raw_id=bytes(envelope.id) or None)
-            self._take(envelope, own)
+            self._take(envelope, own, breaks=frames.has_breaks(text))
         except FrameError as fault:
             self._bad(fault.message, fault.raw_id, own)
 
-    def _take(self, envelope: Envelope, own: Call | None) -> None:
+    def _take(self, envelope: Envelope, own: Call | None, *, breaks: bool) -> None:
         if envelope.method is not ABSENT:
             method = frames.text_of(envelope.method)
             if method is None:
@@ -211,7 +211,7 @@ class Channel:
             if frames.first(envelope.result) != b"{":
                 call.fail(bad_peer("the result is not an object", "yes"))
                 return
-            call.succeed(flat(envelope.result))
+            call.succeed(flat(envelope.result, breaks=breaks))
         else:
             call.fail(remote_error(envelope.error))
 

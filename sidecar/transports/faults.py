@@ -13,12 +13,9 @@ Payload = bytes | memoryview
 """JSON text on its way through; large ones are views of the message they came in."""
 
 
-def flat(raw: msgspec.Raw) -> Payload:
-    """Return JSON text on one line; nothing is copied where that is not needed."""
-    seen = frames.view(raw)
-    if isinstance(seen, bytes):
-        return frames.one_line(seen)
-    return frames.one_line(bytes(seen)) if frames.has_breaks(raw) else seen
+def flat(raw: msgspec.Raw, *, breaks: bool) -> Payload:
+    """Return JSON text on one line; `breaks` says that its message has line breaks. Nothing else is copied."""
+    return frames.one_line(bytes(raw)) if breaks else frames.view(raw)
 
 
 def copy_error(error: errors.SidecarError, delivered: str) -> errors.SidecarError:
@@ -54,6 +51,6 @@ def remote_error(raw: msgspec.Raw) -> errors.SidecarError:
         if size > errors.REMOTE_DATA_LIMIT:
             remote["data"] = {"truncated": True, "bytes": size}
         else:
-            remote["data"] = msgspec.Raw(flat(data))
+            remote["data"] = msgspec.Raw(frames.one_line(bytes(data)))
     text = f"the server answered with error {bytes(code).decode()}: {message[:300]}"
     return errors.RemoteError(text, delivered="yes", remote=remote)
