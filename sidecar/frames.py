@@ -68,6 +68,11 @@ class FrameError(Exception):
         self.raw_id = raw_id
 
 
+def is_blank(line: bytes) -> bool:
+    """Tell whether a line has nothing but JSON's white space."""
+    return not line or (line[:1] in b" \t\r\n" and not line.strip(b" \t\r\n"))
+
+
 def decode(line: bytes) -> Envelope:
     """Decode one message.
 

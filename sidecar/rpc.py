@@ -90,7 +90,7 @@ class Peer:
 
     def line(self, line: bytes) -> None:
         """Take one line of the host."""
-        if not line or line.isspace():
+        if frames.is_blank(line):
             return
         try:
             self._take(frames.decode(line))

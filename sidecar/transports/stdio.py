@@ -85,7 +85,7 @@ class StdioChannel(Channel):
 
     def line(self, line: bytes) -> None:
         """Take one line of the child's stdout."""
-        if line and not line.isspace():
+        if not frames.is_blank(line):
             self.receive(line)
 
     def too_long(self, head: bytes, tail: bytes, size: int) -> None:
