@@ -153,6 +153,13 @@ def test_go_program_of_the_readme_compiles_and_runs(how: str, tmp_path: Path) ->
     assert re.fullmatch(expected.text.replace("…", ".*"), done.stdout.decode())
 
 
+def test_names_of_the_go_package_in_the_readme_exist() -> None:
+    """Every `sidecar.Name` of the text is declared by the package."""
+    declared = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "go-client").glob("*.go"))
+    for name in sorted(set(re.findall(r"\bsidecar\.([A-Z]\w*)", README.read_text(encoding="utf-8")))):
+        assert re.search(rf"^(?:type |func |var |const |\t){name}\b", declared, re.MULTILINE), name
+
+
 def test_links_of_the_documents_lead_somewhere() -> None:
     """Relative links name files of the repository."""
     documents = [README, CONTRACT, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("proto/*/README.md")]
