@@ -20,7 +20,7 @@ from sidecar.transports.faults import copy_error
 from sidecar.transports.limits import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     import msgspec
 
@@ -220,10 +220,7 @@ class Connection:
             self._attempt = None
             # One that has been ready comes back at its next use; a first failure stays until it is asked again.
             self._become("idle" if self.generation else "failed")
-        closing = self._loop.create_task(_close(channel, session))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-        await asyncio.shield(closing)
+        await asyncio.shield(self._hold(_close(channel, session)))
         if self._channel is channel:
             self._channel = None
 
@@ -268,9 +265,7 @@ class Connection:
         self.last_error = copy_error(error, "no").at(self.name, self.scope)
         logger.info("the connection was lost: %s", error.message, extra=self.label)
         self._become("idle")
-        closing = self._loop.create_task(link.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._hold(link.close())
 
     def drop(self, link: Link, error: errors.SidecarError) -> None:
         """Give up a link that is of no use any more; what is in flight on it fails with `error`."""
@@ -293,25 +288,35 @@ class Connection:
         if self.link is not None:
             self.link.channel.pause(paused)
 
-    async def close(self, reason: str = "disconnected") -> None:
-        """End the address: calls in flight fail, the link is closed, nothing is left. Bounded in time."""
+    def retire(self, reason: str = "disconnected") -> None:
+        """End the address now: it is `closed`, calls in flight fail; `close` waits until nothing is left."""
         if self.state == "closed":
             return
         link, self.link = self.link, None
-        attempt = self._attempt
         channel = self._channel
         self._become("closed")
         if channel is not None:
             channel.fail_pending(errors.ConnectionLost(f"the connection was closed ({reason})", reason=reason))
-        if attempt is not None:
-            attempt.cancel()
-        work: list[Awaitable[Any]] = [*self._closing]
+        if self._attempt is not None:
+            self._attempt.cancel()
         if link is not None:
-            work.append(self._loop.create_task(link.close()))
-        if attempt is not None:
-            work.append(attempt)
+            self._hold(link.close())
+
+    async def close(self) -> None:
+        """Retire, and wait until the link is closed and its process is gone; bounded in time."""
+        self.retire()
+        work: set[asyncio.Task[None]] = {*self._closing}
+        if self._attempt is not None:
+            work.add(self._attempt)
         if work:
-            await asyncio.wait([asyncio.ensure_future(task) for task in work], timeout=_CLOSE_SECONDS)
+            await asyncio.wait(work, timeout=_CLOSE_SECONDS)
+
+    def _hold(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that `close` waits for."""
+        task = self._loop.create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
 
 
 class _Upcalls:

@@ -95,9 +95,8 @@ class Hub:
     # -- opening and closing ----------------------------------------------------------------------------------
 
     def add(self, scope: ScopeKey, name: str, config: ServerConfig) -> Connection:
-        """Make the address known. Raises QuotaExceeded and AuthPolicy; neither leaves an address."""
+        """Make the address known. Raises QuotaExceeded, which leaves no address."""
         self._check_quota(scope)
-        self.check_egress(config)
         connection = Connection(name, scope_body(scope), config, self._services)
         self._connections[scope, name] = connection
         self._by_scope[scope] += 1
@@ -116,8 +115,7 @@ class Hub:
                     value=self.limits[limit],
                 )
 
-    def check_egress(self, config: ServerConfig) -> None:
-        """Refuse a URL or command that the policy does not allow. Raises AuthPolicy."""
+    def _check_egress(self, config: ServerConfig) -> None:
         if config.transport == "stdio":
             env = child_environment(config, self._environ, SAFE_ENV)
             self.policy.check_command(command_path(config, env))
@@ -125,8 +123,9 @@ class Hub:
             self.policy.check_origin(parse_url(config.url)[0], from_host=True)
 
     def remove(self, scope: ScopeKey, name: str) -> Connection:
-        """Forget the address; the caller closes the connection. Raises UnknownServer."""
+        """Retire the address; the caller waits for its end with `close`. Raises UnknownServer."""
         connection = self.find(scope, name)
+        connection.retire()
         del self._connections[scope, name]
         self._by_scope[scope] -= 1
         if not self._by_scope[scope]:
@@ -170,6 +169,7 @@ class Hub:
             )
 
     def _make_channel(self, config: ServerConfig, label: dict[str, Any]) -> Channel:
+        self._check_egress(config)
         if config.transport == "stdio":
             return StdioChannel(
                 guard=self._guard,
@@ -196,9 +196,9 @@ def unknown_server(scope: ScopeKey, name: str) -> errors.UnknownServer:
     return error
 
 
-async def close(connection: Connection, reason: str = "disconnected") -> None:
+async def close(connection: Connection) -> None:
     """Close one connection and forget its secrets."""
-    await connection.close(reason)
+    await connection.close()
     SECRETS.discard(*connection.config.secrets)
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 30.0
+LOGIN_SECONDS: Final = 600.0
+"""How long `wait: "ready"` waits: a person may have to log in."""
 DRAIN_SECONDS: Final = 10.0
 _DEGRADED_VAULT: Final = frozenset({"locked", "unavailable"})
 
@@ -128,7 +130,8 @@ class Methods:
         wanted = config.server_config(params, self._process.agreement.client)
         scope = _scope(params.scope)
         request.address = (params.server, scope_body(scope))
-        request.arm(seconds_of(params.timeout_ms) if params.timeout_ms is not None else CONNECT_SECONDS)
+        default = LOGIN_SECONDS if params.wait == "ready" else CONNECT_SECONDS
+        request.arm(seconds_of(params.timeout_ms) if params.timeout_ms is not None else default)
         request.phase = "connect"
         replaced: Connection | None = None
         connection = self.hub.get(scope, params.server)
@@ -138,7 +141,6 @@ class Methods:
                     f"{params.server!r} is connected with another configuration: "
                     "disconnect it, or connect with replace: true"
                 )
-            self.hub.check_egress(wanted)
             replaced = self.hub.remove(scope, params.server)
             connection = None
         known = connection is not None
