@@ -70,6 +70,21 @@ def test_contract_tells_every_method_that_is_built_and_no_other() -> None:
     assert told == built
 
 
+def test_reserved_names_are_refused_as_the_contract_says() -> None:
+    """Methods with -32601, keys and kinds of `servers/connect` with -32602."""
+    transport = {"type": "stdio", "command": "never-run"}
+    with Talk() as sidecar:
+        for method in sorted(set(METHOD.findall(section("8. "))) - {"servers/connect"}):
+            sidecar.call(method, {"server": "a"}).is_error(errors.METHOD_NOT_FOUND)
+        for key in ("capabilities", "roots", "tools"):
+            refused = sidecar.call("servers/connect", {"server": "a", "transport": transport, key: {}})
+            refused.is_error(errors.INVALID_PARAMS, path=f"/{key}")
+        for kind in ("host", "oauth"):
+            refused = sidecar.call("servers/connect", {"server": "a", "transport": transport, "auth": {"type": kind}})
+            refused.is_error(errors.INVALID_PARAMS, path="/auth")
+        assert sidecar.call("servers/list").result == {"servers": []}
+
+
 def test_contract_tells_every_code_with_its_kind_and_its_retry() -> None:
     """The table and the lists of reserved and Go-only codes are those of the error classes."""
     text = section("6. ")
