@@ -12,7 +12,7 @@ from tests.programs import fast_stdio, raw
 Transports = Callable[[str], Json]
 REAL = ("modern", "legacy", "legacy-json", "sse", "stdio")
 """FastMCP servers."""
-RAW = ("raw-stdio", "raw-stdio-modern", "raw-json", "raw-stream", "raw-modern-json", "raw-modern-stream")
+RAW = ("raw-stdio", "raw-stdio-modern", "raw-json", "raw-stream", "raw-modern-json", "raw-modern-stream", "raw-sse")
 """Hand-written servers that show the bytes they got."""
 _PATHS = {
     "raw-json": "/json/legacy/kinds",
@@ -30,6 +30,8 @@ def transport(request: pytest.FixtureRequest, kind: str) -> Json:
     if kind.startswith("raw-stdio"):
         return raw(*(["--modern"] if kind.endswith("modern") else []))
     program = request.getfixturevalue(_FIXTURES.get(kind, "raw_http"))
+    if kind == "raw-sse":
+        return dict(program.sse("/sse/legacy/kinds"))
     if kind in _PATHS:
         found: Json = program.http(_PATHS[kind])
     else:

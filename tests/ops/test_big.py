@@ -36,6 +36,18 @@ def test_ten_megabytes_come_right_over_http(shared: Sidecar, server: str, raw_ht
     assert fetch(shared, server, TEN) == payload.big(TEN)
 
 
+def test_ten_megabytes_come_right_over_sse(shared: Sidecar, server: str, raw_http: Program) -> None:
+    shared.connect(server, raw_http.sse("/sse/legacy/big"))
+    assert fetch(shared, server, TEN) == payload.big(TEN)
+    shared.connect(server, raw_http.sse("/sse/legacy/big"), limits={"maxResultBytes": MIB}, replace=True)
+    waiting = shared.start_tool(server, "silent")
+    shared.tool(server, "big", {"size": 2 * MIB}).is_error(1006, delivered="yes", limit=MIB)
+    assert fetch(shared, server, MIB // 2) == payload.big(MIB // 2)
+    assert waiting not in shared.answers
+    shared.cancel(waiting)
+    shared.answer(waiting).is_error(1004)
+
+
 def test_eighty_megabytes_come_right_over_stdio_with_raised_limits(start_big: Sidecar) -> None:
     size = 80 * 1000 * 1000
     start_big.connect("s", raw("--prepare", str(size)), limits={"maxResultBytes": 100 * MIB})

@@ -76,6 +76,11 @@ def test_line_breaks_between_tokens_become_blanks(
     assert answer.bytes == payload.one_line(sent)
 
 
+def test_line_breaks_become_blanks_over_sse(shared: Sidecar, server: str, raw_http: Program) -> None:
+    shared.connect(server, raw_http.sse("/sse/legacy/breaks"))
+    assert shared.tool(server, "broken_lines").bytes == payload.one_line(payload.BROKEN_LINES.replace(b"\r\n", b"\n"))
+
+
 def test_number_that_no_double_holds_is_copied(shared: Sidecar, server: str) -> None:
     shared.connect(server, raw())
     assert shared.tool(server, "huge_number").bytes == b'{"content":[],"structuredContent":{"n":1e400}}'

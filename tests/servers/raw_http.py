@@ -1,9 +1,9 @@
 """A hand-written MCP server over Streamable HTTP: byte-exact, and broken in every way the tests need.
 
 A path is `/STYLE/ERA/KEY`. STYLE says how answers come: `json` or `stream`, or how everything fails: `status-503`,
-`html`, `redirect-on`, `redirect-off`, `redirect-loop`. ERA is `legacy` (with sessions), `plain` (legacy without) or
-`modern`. KEY belongs to one test. What a call does is chosen by the tool's name. `/requests?key=` returns what came,
-`/wait?key=&what=` waits until something happened. Prints its port.
+`html`, `redirect-on`, `redirect-off`, `redirect-loop`; `sse` is the transport of 2024-11-05. ERA is `legacy` (with
+sessions), `plain` (legacy without) or `modern`. KEY belongs to one test. What a call does is chosen by the tool's
+name. `/requests?key=` returns what came, `/wait?key=&what=` waits until something happened. Prints its port.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Call:
 
     async def send(self, frame: bytes, status: int = 200) -> None:
         """Send a whole message."""
-        if self.style == "stream" and status == 200:
+        if self.style == "sse":
+            await self.server.streams[self.request.query["session"]].event(frame, extra=b"event: message\n")
+        elif self.style == "stream" and status == 200:
             await self.request.stream()
             await self.request.event(frame)
             await self.request.finish()
@@ -116,6 +118,8 @@ class Call:
 
     async def do_silent(self) -> None:
         await self.server.note(self.key, "silent")
+        if self.style == "sse":
+            return  # its answer would come on the session's stream; the connection of the post is free again
         await self.request.left()
         await self.server.note(self.key, "aborted")
 
@@ -203,6 +207,7 @@ class Server:
         self.happened: dict[str, list[str]] = defaultdict(list)
         self.condition = asyncio.Condition()
         self.sessions: set[str] = set()
+        self.streams: dict[str, Request] = {}
         self.count = 0
         self.prepared: dict[int, bytes] = {}
 
@@ -260,6 +265,11 @@ class Server:
             await request.reply(307, Location=request.query["to"])
         elif style == "redirect-loop":
             await request.reply(307, Location=request.path)
+        elif style == "sse" and request.method == "GET":
+            await self.listen(request, key)
+        elif style == "sse":
+            await request.reply(202)
+            await self.post(request, style, "plain", key)
         elif request.method == "DELETE":
             self.sessions.discard(request.headers.get("mcp-session-id", ""))
             await request.reply(200)
@@ -268,12 +278,24 @@ class Server:
         else:
             await self.post(request, style, era, key)
 
+    async def listen(self, request: Request, key: str) -> None:
+        """Open the one event stream of a session, and tell where to post."""
+        self.count += 1
+        session = f"stream-{self.count}"
+        self.streams[session] = request
+        await request.stream()
+        endpoint = request.query.get("endpoint", f"/sse/legacy/{key}?session={session}")
+        await request.event(endpoint.encode(), extra=b"event: endpoint\n")
+        await request.left()
+        del self.streams[session]
+        await self.note(key, "stream closed")
+
     async def post(self, request: Request, style: str, era: str, key: str) -> None:
         """Answer one message."""
         message = msgspec.json.decode(request.body, type=Message)
         session = request.headers.get("mcp-session-id")
         legacy = era in {"legacy", "plain"}
-        if message.method == "server/discover" and legacy:
+        if message.method == "server/discover" and legacy and style != "sse":
             await request.reply(400, b"Missing session ID", "text/plain")
             return
         if era == "legacy" and message.method != "initialize" and session not in self.sessions:
@@ -281,7 +303,8 @@ class Server:
             return
         if not bytes(message.id):
             await self.note(key, message.method)
-            await request.reply(202)
+            if style != "sse":
+                await request.reply(202)
             return
         call = Call(self, request, message, style, key)
         if message.method == "initialize":
@@ -292,6 +315,9 @@ class Server:
                 b'{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{},"vendor":1.0},'
                 b'"serverInfo":{"name":"raw","version":"1","vendor":null}}'
             )
+            if style == "sse":
+                await call.answer(result)
+                return
             headers = {"Mcp_Session_Id": name} if era == "legacy" else {}
             await request.reply(200, call.frame(result), **headers)
         elif message.method == "server/discover":
