@@ -30,7 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         for program in marker.args:
             if shutil.which(program) is None and not Path(program).exists():
-                pytest.skip(f"{program} is not installed")
+                pytest.skip(f"{item.name}: {program} is not installed")
 
 
 @pytest.hookimpl(wrapper=True)
