@@ -63,13 +63,15 @@ class Process:
         self.reader = stdio.LineReader(wire_in, self, agreement.limits.max_frame_bytes)
         self._drainer: asyncio.Task[None] | None = None
         self._importing = False
+        self._shutting_down = False
+        self._signals = 0
 
     # -- serving ----------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
         """Serve until the end and return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._signalled, number)
+            signal.signal(number, self._on_signal)
         self.reader.start()
         # What stands in the pipe is answered first; then the imports run beside.
         self._loop.call_later(_IMPORT_DELAY, self._import)
@@ -152,6 +154,7 @@ class Process:
 
     async def shutdown(self, request: Request, seconds: float) -> Outcome:
         """Serve `shutdown`: drain, close everything, answer, exit."""
+        self._shutting_down = True
         if self._drainer is not None:
             self._drainer.cancel()
         await self._finish(seconds, request)
@@ -195,11 +198,18 @@ class Process:
         if not self._stopped.done():
             self._stopped.set_result(code)
 
-    def _signalled(self, number: int) -> None:
-        if self.draining or self._drainer is not None:
+    def _on_signal(self, number: int, frame: object) -> None:
+        """Note a signal at once: a line that comes after it is new work, also where both wait for the loop."""
+        del frame
+        self._signals += 1
+        self.begin_draining()
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._signalled, number, self._signals)
+
+    def _signalled(self, number: int, count: int) -> None:
+        if count > 1:
             self._stop(128 + number)
-        else:
-            self.begin_draining()
+        elif self._drainer is None and not self._shutting_down:
             self._drainer = self._loop.create_task(self._drain(DRAIN_SECONDS))
 
     def _broken(self, error: OSError) -> None:
