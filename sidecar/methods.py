@@ -120,6 +120,9 @@ class Methods:
         params = _params(wire.ShutdownParams, request)
         seconds = seconds_of(params.deadline_ms) if params.deadline_ms is not None else DRAIN_SECONDS
         self._process.begin_draining(seconds)
+        if params.timeout_ms is not None:
+            request.arm(seconds_of(params.timeout_ms))
+            request.phase = "wait"
         return self._process.shutdown(request, seconds)
 
     # -- connections ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -109,6 +110,7 @@ class Process:
     def _load(self) -> None:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(0.0005)  # answers come first while modules load
+        gc.disable()  # nothing that an import makes is garbage
         try:
             methods = importlib.import_module("sidecar.methods")
             self._loop.call_soon_threadsafe(self._open, methods.Methods)
@@ -121,6 +123,8 @@ class Process:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._engine_failed)
         finally:
+            gc.freeze()
+            gc.enable()
             sys.setswitchinterval(interval)
 
     def _open(self, build: Callable[[Process], Methods]) -> None:
@@ -157,12 +161,20 @@ class Process:
         self._shutting_down = True
         if self._drainer is not None:
             self._drainer.cancel()
-        await self._finish(seconds, request)
-        self._loop.call_soon(lambda: self._loop.create_task(self._exit()))
+        finished = asyncio.Event()
+        # Its own task: a deadline of the request ends the waiting, not the drain.
+        self._drainer = self._loop.create_task(self._drain(seconds, request, finished))
+        await finished.wait()
         return b"{}"
 
-    async def _drain(self, seconds: float | None) -> None:
-        await self._finish(seconds, None)
+    async def _drain(
+        self, seconds: float | None, request: Request | None = None, finished: asyncio.Event | None = None
+    ) -> None:
+        await self._finish(seconds, request)
+        if request is not None and finished is not None:
+            finished.set()
+            while not request.answered:
+                await self.peer.one_answered()
         await self._exit()
 
     def begin_draining(self, seconds: float = DRAIN_SECONDS) -> None:

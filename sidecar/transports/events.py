@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LINE_SLACK: Final = 1024
+_ENDS: Final = 4096
 
 
 class Event:
     """One event: its type, data, id, and the reconnection time in milliseconds where one was set."""
 
-    __slots__ = ("data", "id", "oversize", "retry", "type")
+    __slots__ = ("data", "head", "id", "oversize", "retry", "tail", "type")
 
     def __init__(self) -> None:
         """Start empty."""
@@ -23,6 +24,9 @@ class Event:
         self.retry: int | None = None
         self.oversize = 0
         """Bytes seen of data over the cap; 0 where it fits."""
+        self.head = b""
+        """The first 4 kB of data over the cap, and `tail` the last: its id may stand there."""
+        self.tail = b""
 
 
 class EventParser:
@@ -39,6 +43,8 @@ class EventParser:
         self._touched = False
         self._after_cr = False
         self._first = True
+        self._cut = False
+        self._tail = b""
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Yield the events that `chunk` completes."""
@@ -63,15 +69,20 @@ class EventParser:
         self._line_size += len(part)
         if self._line_size <= self._limit + _LINE_SLACK:
             self._line.append(part)
-        elif self._line:
-            # Keep the field's name: whether the lost line was data decides what is reported.
-            self._line = [b"".join(self._line)[:16]]
+        else:
+            # Keep the ends: the field's name decides what is reported, an id may stand in either.
+            whole = b"".join((*self._line, part))
+            self._tail = (self._tail + whole)[-_ENDS:]
+            self._line = [whole[:_ENDS]] if not self._cut else self._line
+            self._cut = True
 
     def _end_line(self) -> Event | None:
         size = self._line_size
         line = self._line[0] if len(self._line) == 1 else b"".join(self._line)
+        tail = self._tail if self._cut else line[-_ENDS:]
         self._line.clear()
         self._line_size = 0
+        self._cut, self._tail = False, b""
         if self._first:
             self._first = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -81,7 +92,7 @@ class EventParser:
         if value[:1] == b" ":
             value = value[1:]
         if name == b"data":
-            self._add_data(value, size)
+            self._add_data(value, size, tail)
         elif size > self._limit + _LINE_SLACK or not name:
             return None  # an oversized other field, or a comment
         elif name == b"event":
@@ -95,13 +106,16 @@ class EventParser:
             self._touched = True
         return None
 
-    def _add_data(self, value: bytes, size: int) -> None:
+    def _add_data(self, value: bytes, size: int, tail: bytes) -> None:
         self._touched = True
         if self._event.data is None:
             self._event.data = b""
         self._data_size += max(len(value), size - len(b"data: ")) + 1
         if self._data_size - 1 > self._limit or self._event.oversize:
+            if not self._event.oversize:
+                self._event.head = (b"\n".join(self._data) + value)[:_ENDS]
             self._event.oversize = self._data_size - 1
+            self._event.tail = tail
             self._data.clear()
         else:
             self._data.append(value)

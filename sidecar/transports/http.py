@@ -211,7 +211,8 @@ class HTTPChannel(Channel):
             if own is not None:
                 own.fail(result_too_large(event.oversize, self.max_result))
             else:
-                self.too_large(event.oversize, None)
+                raw_id = frames.find_id(event.head) or frames.find_id_in_tail(event.tail)
+                self.too_large(event.oversize, self._call_of(raw_id) if raw_id is not None else None)
         elif event.data and event.type in {b"message", b""}:
             self.receive(event.data, own)
 

@@ -33,6 +33,7 @@ SAFE_ENV: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "
 TAIL_BYTES: Final = 2048
 STALL_SECONDS: Final = 5.0
 _READ: Final = 1 << 16
+_LARGE: Final = 1 << 20
 _RING: Final = 1 << 16
 _GRACE: Final = 2.0
 _DRAIN_SECONDS: Final = 0.25
@@ -66,6 +67,7 @@ class StdioChannel(Channel):
         self._stdout: _Output | None = None
         self._stderr = StderrRing(self.label, log=log_stderr)
         self._closing = False
+        self._later: deque[bytes] = deque()
 
     @property
     def pid(self) -> int | None:
@@ -84,9 +86,24 @@ class StdioChannel(Channel):
     # -- lines of the child -----------------------------------------------------------------------------------
 
     def line(self, line: bytes) -> None:
-        """Take one line of the child's stdout."""
-        if not frames.is_blank(line):
+        """Take one line of the child's stdout; a large one in a turn of the loop of its own."""
+        if frames.is_blank(line):
+            return
+        if self._later or len(line) > _LARGE:
+            self._later.append(line)
+            if len(self._later) == 1:
+                self._loop.call_soon(self._take_later)
+        else:
             self.receive(line)
+
+    def _take_later(self) -> None:
+        """Take the lines that wait, in order, up to and with the next large one."""
+        while self._later:
+            line = self._later.popleft()
+            self.receive(line)
+            if len(line) > _LARGE and self._later:
+                self._loop.call_soon(self._take_later)
+                return
 
     def too_long(self, head: bytes, tail: bytes, size: int) -> None:
         """Fail the call of a line over the cap."""
@@ -147,6 +164,8 @@ class StdioChannel(Channel):
     def _exited(self, exited: asyncio.Future[Exit]) -> None:
         if self._stdout is not None and not self._closing:
             self._stdout.drain()  # what it said before its end counts
+        while self._later:
+            self._take_later()
         self._stderr.drain()
         self.fail(self._exit_error(exited.result()))
 
