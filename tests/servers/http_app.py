@@ -7,6 +7,8 @@ from typing import Any
 
 import uvicorn
 
+from tests.servers.lifetime import end_with_parent
+
 
 class Refuse:
     """Answer `server/discover` as servers of the handshake era do: a request without a session is a 400."""
@@ -45,7 +47,8 @@ class Refuse:
 
 
 def serve(app: Any, port: int = 0) -> None:
-    """Listen, print the port, serve until SIGTERM."""
+    """Listen, print the port, serve until SIGTERM or the end of the parent."""
+    end_with_parent()
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))

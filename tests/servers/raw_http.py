@@ -21,7 +21,7 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.servers import payload
+from tests.servers import lifetime, payload
 from tests.servers.http_wire import Request, read_request
 
 Params = dict[str, msgspec.Raw]
@@ -342,6 +342,7 @@ class Server:
 
 async def main(port: int) -> None:
     """Listen on the loopback."""
+    lifetime.end_with_parent()
     server = Server()
     listener = await asyncio.start_server(server.connection, "127.0.0.1", port, limit=1 << 26, backlog=1024)
     print(listener.sockets[0].getsockname()[1], flush=True)
