@@ -156,15 +156,20 @@ class Methods:
                 if not known:
                     self.hub.remove(scope, params.server)
                 raise
-        return self._connected(connection, replaced, params)
+        if params.wait is False or params.lazy:
+            # Told as it is now: a later line may already change it.
+            return self._closed_then(replaced, msgspec.json.encode(connection.info()))
+        return self._connected(connection, replaced)
 
-    async def _connected(
-        self, connection: Connection, replaced: Connection | None, params: wire.ConnectParams
-    ) -> Outcome:
+    async def _closed_then(self, replaced: Connection | None, answer: Outcome) -> Outcome:
         if replaced is not None:
             await close(replaced)
-        if params.wait is not False and not params.lazy:
-            await connection.outcome()
+        return answer
+
+    async def _connected(self, connection: Connection, replaced: Connection | None) -> Outcome:
+        if replaced is not None:
+            await close(replaced)
+        await connection.outcome()
         return msgspec.json.encode(connection.info())
 
     def disconnect(self, request: Request) -> Work:
