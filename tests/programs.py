@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from tests.answers import Json
 from tests.harness import PATIENCE, ROOT
+from tests.servers.lifetime import ASKED
 
 RAW_STDIO = str(ROOT / "tests" / "servers" / "raw_stdio.py")
 
@@ -26,6 +27,7 @@ class Program:
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"tests.servers.{module}", *arguments],
             cwd=ROOT,
+            env=os.environ | {ASKED: "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
