@@ -33,7 +33,7 @@ type frameFault struct {
 	why    string
 	rawID  []byte // as it is spelled; nil where it cannot be read
 	limit  int    // 0 where size was not the matter
-	answer bool   // the line was no request, as far as can be seen
+	answer bool   // the line was meant as an answer: a result or an error, and no method
 }
 
 func (f *frameFault) Error() string { return f.why }
@@ -52,8 +52,8 @@ func (f *frameFault) wire() *Error {
 // parseFrame checks one line, without its newline. Keys match exactly, of duplicate keys the last one counts.
 func parseFrame(line []byte) (*frame, *frameFault) {
 	if err := jsonscan.Validate(line); err != nil {
-		rawID, method := scanHead(line[:min(len(line), headBytes)])
-		return nil, &frameFault{code: CodeParseError, why: "parse error: " + err.Error(), rawID: rawID, answer: !method}
+		rawID, answer := scanHead(line[:min(len(line), headBytes)])
+		return nil, &frameFault{code: CodeParseError, why: "parse error: " + err.Error(), rawID: rawID, answer: answer}
 	}
 	if jsonscan.Kind(line) != '{' {
 		why := "invalid request: not an object"
@@ -84,8 +84,9 @@ func parseFrame(line []byte) (*frame, *frameFault) {
 	if err != nil {
 		return nil, &frameFault{code: CodeParseError, why: "parse error: " + err.Error()}
 	}
+	isAnswer := method == nil && (f.result != nil || f.fault != nil)
 	fault := func(why string) (*frame, *frameFault) {
-		return nil, &frameFault{code: CodeInvalidRequest, why: "invalid request: " + why, rawID: readableID(f.id), answer: method == nil}
+		return nil, &frameFault{code: CodeInvalidRequest, why: "invalid request: " + why, rawID: readableID(f.id), answer: isAnswer}
 	}
 	if text, err := jsonscan.Unquote(version); version == nil || jsonscan.Kind(version) != '"' || err != nil || text != "2.0" {
 		return fault(`"jsonrpc" must be "2.0"`)
@@ -162,9 +163,10 @@ func idKey(raw []byte) string {
 	return string(raw)
 }
 
-// scanHead looks for a whole id and for a method at the top level of a line that was cut or is no JSON: strings and
+// scanHead looks for a whole id, and for the members of an answer, at the top level of a line that was cut or is no JSON: strings and
 // brackets are stepped over by their form alone, whatever the bytes are.
-func scanHead(head []byte) (rawID []byte, method bool) {
+func scanHead(head []byte) (rawID []byte, answer bool) {
+	var method, outcome bool
 	depth := 0
 	for at := 0; at < len(head); at++ {
 		switch head[at] {
@@ -175,7 +177,7 @@ func scanHead(head []byte) (rawID []byte, method bool) {
 		case '"':
 			end := stringEnd(head, at)
 			if end < 0 {
-				return rawID, method
+				return rawID, outcome && !method
 			}
 			key := string(head[at+1 : end-1])
 			at = end - 1
@@ -187,15 +189,18 @@ func scanHead(head []byte) (rawID []byte, method bool) {
 				continue
 			}
 			value = bytes.TrimLeft(value[1:], " \t\r\n")
-			if key == "method" {
+			switch key {
+			case "method":
 				method = true
+			case "result", "error":
+				outcome = true
 			}
 			if key == "id" && rawID == nil {
 				rawID = wholeID(value)
 			}
 		}
 	}
-	return rawID, method
+	return rawID, outcome && !method
 }
 
 func stringEnd(text []byte, start int) int {
@@ -265,10 +270,10 @@ func (r *lineReader) finish(line []byte) ([]byte, *frameFault, error) {
 }
 
 func (r *lineReader) tooLong(head []byte) *frameFault {
-	rawID, method := scanHead(head[:min(len(head), headBytes)])
+	rawID, answer := scanHead(head[:min(len(head), headBytes)])
 	return &frameFault{
 		code: CodeInvalidRequest, why: fmt.Sprintf("invalid request: a line over maxFrameBytes (%d)", r.max),
-		rawID: rawID, limit: r.max, answer: !method,
+		rawID: rawID, limit: r.max, answer: answer,
 	}
 }
 

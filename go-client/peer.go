@@ -187,8 +187,9 @@ func (p *peer) fault(fault *frameFault) {
 	if fault.answer && fault.rawID != nil {
 		if c := p.remove(fault.rawID); c != nil {
 			c.settle(nil, fault.wire())
-			fault.rawID = nil
 		}
+		// Sent back it would name a request of the other direction, whether or not the call is still open.
+		fault.rawID = nil
 	}
 	p.send(errorFrame([]byte("null"), fault.wire()))
 }
