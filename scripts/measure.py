@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what the first issue promises and print a table; nothing here is a test.
+"""Measure the figures of the README and print them as a table; nothing here is a test.
 
 `.venv/bin/python scripts/measure.py [--quick]`. Medians, on an otherwise idle machine; the limits are for two cores.
 """

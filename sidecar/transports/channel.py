@@ -7,6 +7,7 @@ Subclasses carry messages: stdio, Streamable HTTP, SSE.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -96,7 +97,7 @@ class Call:
             self.future.exception()  # whoever waited may have left: that is no unhandled error
 
 
-class Channel:
+class Channel(abc.ABC):
     """Base of the three transports."""
 
     modern = False
@@ -119,13 +120,13 @@ class Channel:
 
     # -- for the connection -----------------------------------------------------------------------------------
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - a transport that has nothing to do here is whole
         """Make the transport ready to send. Raises a SidecarError."""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - a transport that has nothing to do here is whole
         """End the transport politely; bounded in time, never raises."""
 
-    def pause(self, paused: bool) -> None:
+    def pause(self, paused: bool) -> None:  # noqa: B027 - a transport that has nothing to do here is whole
         """Stop or go on reading from the server: the host reads too slowly."""
 
     async def request(
@@ -166,11 +167,13 @@ class Channel:
 
     # -- for the transports -----------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
-        raise NotImplementedError
+        """Send `message` and return the result of `call`."""
 
+    @abc.abstractmethod
     def _send_soon(self, message: bytes) -> None:
-        raise NotImplementedError
+        """Send a message that nobody waits for."""
 
     def _abandon(self, call: Call) -> None:
         """Tell the server that nobody waits for `call` any more."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar import errors, frames
 from sidecar.stdio import LineSplitter
-from sidecar.telemetry.redact import SECRETS
 from sidecar.transports.channel import Call, Channel
+from sidecar.transports.output import DRAIN_SECONDS, Output, StderrRing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,18 +26,12 @@ if TYPE_CHECKING:
     from sidecar.transports.guard import Child, Exit, Guard
 
 logger: Final = logging.getLogger(__name__)
-child_log: Final = logging.getLogger("sidecar.child")
 
 SAFE_ENV: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "TMPDIR")
 """Variables every child gets, where the sidecar has them."""
-TAIL_BYTES: Final = 2048
 STALL_SECONDS: Final = 5.0
-_READ: Final = 1 << 16
 _LARGE: Final = 1 << 20
-_RING: Final = 1 << 16
 _GRACE: Final = 2.0
-_DRAIN_SECONDS: Final = 0.25
-_LOG_LINES_PER_SECOND: Final = 50
 _QUEUE_BYTES: Final = 8 << 20
 
 
@@ -64,7 +58,7 @@ class StdioChannel(Channel):
         self._cwd = cwd
         self._loop = asyncio.get_running_loop()
         self._stdin: ChildInput | None = None
-        self._stdout: _Output | None = None
+        self._stdout: Output | None = None
         self._stderr = StderrRing(self.label, log=log_stderr)
         self._closing = False
         self._later: deque[bytes] = deque()
@@ -79,7 +73,7 @@ class StdioChannel(Channel):
         child = await self._guard.spawn(self._argv, self._env, self._cwd)
         self.child = child
         self._stdin = ChildInput(child.stdin, self._broken_input)
-        self._stdout = _Output(child.stdout, LineSplitter(self, self.max_result), self._output_ended)
+        self._stdout = Output(child.stdout, LineSplitter(self, self.max_result), self._output_ended)
         self._stderr.attach(child.stderr)
         child.exited.add_done_callback(self._exited)
 
@@ -150,11 +144,11 @@ class StdioChannel(Channel):
     def _broken_input(self) -> None:
         if self.error is None and not self._closing:
             # The child closed its stdin or is about to end; its exit says more if it comes at once.
-            self._loop.call_later(_DRAIN_SECONDS, self._lost, "the server closed its stdin")
+            self._loop.call_later(DRAIN_SECONDS, self._lost, "the server closed its stdin")
 
     def _output_ended(self) -> None:
         if self.error is None and not self._closing:
-            self._loop.call_later(_DRAIN_SECONDS, self._lost, "the server closed its stdout")
+            self._loop.call_later(DRAIN_SECONDS, self._lost, "the server closed its stdout")
 
     def _lost(self, reason: str) -> None:
         if self.error is None and not self._closing:
@@ -290,117 +284,3 @@ class ChildInput:
                 self._loop.remove_writer(self._fd)
             with contextlib.suppress(OSError):
                 os.close(self._fd)
-
-
-class _Output:
-    """Reads one descriptor of the child on the loop."""
-
-    def __init__(self, fd: int, splitter: LineSplitter, on_end: Callable[[], None]) -> None:
-        self._fd = fd
-        self._splitter: LineSplitter | None = splitter
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
-        self._reading = False
-        self._open = True
-        os.set_blocking(fd, False)
-        self.pause(paused=False)
-
-    def pause(self, paused: bool) -> None:
-        if self._open and self._reading == paused:
-            if paused:
-                self._loop.remove_reader(self._fd)
-            else:
-                self._loop.add_reader(self._fd, self._readable)
-            self._reading = not paused
-
-    def _readable(self) -> bool:
-        try:
-            chunk = os.read(self._fd, _READ)
-        except BlockingIOError:
-            return False
-        except OSError:
-            chunk = b""
-        if not chunk:
-            self.close()
-            self._on_end()
-            return False
-        if self._splitter is not None:
-            self._splitter.feed(chunk)
-        return True
-
-    def drain(self) -> None:
-        """Read what stands in the pipe now."""
-        end = self._loop.time() + _DRAIN_SECONDS
-        while self._open and self._readable() and self._loop.time() < end:
-            pass
-
-    def discard(self) -> None:
-        """Go on reading, so that a child that flushes can end, but drop what comes."""
-        self._splitter = None
-        self.pause(paused=False)
-
-    def close(self) -> None:
-        if self._open:
-            self.pause(paused=True)
-            self._open = False
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-
-
-class StderrRing:
-    """The child's stderr: always drained, its last 64 kB kept, its lines logged at a bounded rate."""
-
-    def __init__(self, label: Mapping[str, object], *, log: bool) -> None:
-        """Log lines under `label` where `log`."""
-        self._label = dict(label)
-        self._log = log
-        self._ring = bytearray()
-        self._output: _Output | None = None
-        self._second = 0.0
-        self._lines = 0
-        self._muted = 0
-
-    def attach(self, fd: int) -> None:
-        """Own `fd` and read it."""
-        self._output = _Output(fd, LineSplitter(self, 4096, head=1024), lambda: None)
-
-    def line(self, line: bytes) -> None:
-        """Keep and log one line."""
-        self._ring += line + b"\n"
-        if len(self._ring) > 2 * _RING:
-            del self._ring[:-_RING]
-        if not self._log:
-            return
-        now = asyncio.get_running_loop().time()
-        if now - self._second >= 1:
-            if self._muted:
-                child_log.warning("%d more lines of stderr", self._muted, extra=self._label)
-            self._second, self._lines, self._muted = now, 0, 0
-        self._lines += 1
-        if self._lines <= _LOG_LINES_PER_SECOND:
-            child_log.info("%s", line[:2000].decode("utf-8", "replace"), extra=self._label)
-        else:
-            self._muted += 1
-
-    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
-        """Keep and log the ends of a very long line."""
-        self.line(head + b" ... (%d bytes) ... " % size + tail)
-
-    def end(self, error: OSError | None) -> None:
-        """Part of the line sink."""
-
-    def tail(self) -> str | None:
-        """Return the last 2 kB, redacted; None for a silent child."""
-        # Clean first, then cut: half a secret would not be recognised.
-        text = SECRETS.clean(bytes(self._ring[-4 * TAIL_BYTES :]).decode("utf-8", "replace")).strip()
-        return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore") or None
-
-    def drain(self) -> None:
-        """Read what stands in the pipe now."""
-        if self._output is not None:
-            self._output.drain()
-
-    def close(self) -> None:
-        """Read no more."""
-        if self._output is not None:
-            self._output.close()

@@ -1,0 +1,140 @@
+"""What a child writes: its stdout and stderr read on the loop, the last of its stderr kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+from sidecar.stdio import LineSplitter
+from sidecar.telemetry.redact import SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+child_log: Final = logging.getLogger("sidecar.child")
+
+TAIL_BYTES: Final = 2048
+DRAIN_SECONDS: Final = 0.25
+_READ: Final = 1 << 16
+_RING: Final = 1 << 16
+_LOG_LINES_PER_SECOND: Final = 50
+
+
+class Output:
+    """Reads one descriptor of the child on the loop."""
+
+    def __init__(self, fd: int, splitter: LineSplitter, on_end: Callable[[], None]) -> None:
+        """Own `fd` from now on and read it; `on_end` is told its end."""
+        self._fd = fd
+        self._splitter: LineSplitter | None = splitter
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._open = True
+        os.set_blocking(fd, False)
+        self.pause(paused=False)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading."""
+        if self._open and self._reading == paused:
+            if paused:
+                self._loop.remove_reader(self._fd)
+            else:
+                self._loop.add_reader(self._fd, self._readable)
+            self._reading = not paused
+
+    def _readable(self) -> bool:
+        try:
+            chunk = os.read(self._fd, _READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            self._on_end()
+            return False
+        if self._splitter is not None:
+            self._splitter.feed(chunk)
+        return True
+
+    def drain(self) -> None:
+        """Read what stands in the pipe now."""
+        end = self._loop.time() + DRAIN_SECONDS
+        while self._open and self._readable() and self._loop.time() < end:
+            pass
+
+    def discard(self) -> None:
+        """Go on reading, so that a child that flushes can end, but drop what comes."""
+        self._splitter = None
+        self.pause(paused=False)
+
+    def close(self) -> None:
+        """Read no more and close the descriptor."""
+        if self._open:
+            self.pause(paused=True)
+            self._open = False
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+
+class StderrRing:
+    """The child's stderr: always drained, its last 64 kB kept, its lines logged at a bounded rate."""
+
+    def __init__(self, label: Mapping[str, object], *, log: bool) -> None:
+        """Log lines under `label` where `log`."""
+        self._label = dict(label)
+        self._log = log
+        self._ring = bytearray()
+        self._output: Output | None = None
+        self._second = 0.0
+        self._lines = 0
+        self._muted = 0
+
+    def attach(self, fd: int) -> None:
+        """Own `fd` and read it."""
+        self._output = Output(fd, LineSplitter(self, 4096, head=1024), lambda: None)
+
+    def line(self, line: bytes) -> None:
+        """Keep and log one line."""
+        self._ring += line + b"\n"
+        if len(self._ring) > 2 * _RING:
+            del self._ring[:-_RING]
+        if not self._log:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1:
+            if self._muted:
+                child_log.warning("%d more lines of stderr", self._muted, extra=self._label)
+            self._second, self._lines, self._muted = now, 0, 0
+        self._lines += 1
+        if self._lines <= _LOG_LINES_PER_SECOND:
+            child_log.info("%s", line[:2000].decode("utf-8", "replace"), extra=self._label)
+        else:
+            self._muted += 1
+
+    def too_long(self, head: bytes, tail: bytes, size: int) -> None:
+        """Keep and log the ends of a very long line."""
+        self.line(head + b" ... (%d bytes) ... " % size + tail)
+
+    def end(self, error: OSError | None) -> None:
+        """Part of the line sink."""
+
+    def tail(self) -> str | None:
+        """Return the last 2 kB, redacted; None for a silent child."""
+        # Clean first, then cut: half a secret would not be recognised.
+        text = SECRETS.clean(bytes(self._ring[-4 * TAIL_BYTES :]).decode("utf-8", "replace")).strip()
+        return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore") or None
+
+    def drain(self) -> None:
+        """Read what stands in the pipe now."""
+        if self._output is not None:
+            self._output.drain()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._output is not None:
+            self._output.close()
