@@ -82,6 +82,10 @@ class Process:
         finally:
             watch.cancel()
             self.reader.stop()
+            if self.peer.in_flight:
+                # Stopped at once: what is in flight is told so, as far as the pipe takes it in one turn.
+                self.peer.abort_all(self._cut)
+                await asyncio.sleep(0)
 
     def line(self, line: bytes) -> None:
         """Take one line of the host."""
@@ -190,15 +194,14 @@ class Process:
                 while any(request is not but for request in self.peer.in_flight.values()):
                     await self.peer.one_answered()
         except TimeoutError:
-            millis = int((seconds or 0) * 1000)
-            self.peer.abort_all(
-                lambda request: errors.Draining(
-                    "the sidecar is shutting down", deadlineMs=millis, delivered=request.delivered
-                ),
-                but,
-            )
+            self.drain_seconds = seconds or 0.0
+            self.peer.abort_all(self._cut, but)
         if self.methods is not None:
             await self.methods.close()
+
+    def _cut(self, request: Request) -> errors.WireError:
+        millis = int(self.drain_seconds * 1000)
+        return errors.Draining("the sidecar is shutting down", deadlineMs=millis, delivered=request.delivered)
 
     async def _exit(self) -> None:
         with contextlib.suppress(TimeoutError):
