@@ -9,7 +9,7 @@ GO_FLOOR := go1.24.11
 # The Go tests and the demo start this program.
 export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
 
-.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo check
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo fuzz check
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,11 @@ e2e: setup ## Only the tests against servers that others wrote
 
 demo: setup ## Start the sidecar from a small Go program and use five real servers
 	@cd go-client && go run ./examples/demo
+
+fuzz: setup ## Fuzz the frames of both ends with coverage guidance, a minute each
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python scripts/fuzz_frames.py -max_total_time=60 -max_len=8192
+	cd go-client && go test -run '^$$' -fuzz '^FuzzFrame$$' -fuzztime 60s .
 
 check: setup ## What CI runs: lint and all tests
 	@$(MAKE) --no-print-directory lint
