@@ -46,8 +46,8 @@ def prepare_environment() -> None:
 
 def load() -> None:
     """Import the engine; slow, so it runs in a thread behind the first answers."""
-    import fastmcp.client  # noqa: F401
-    import mcp.client.session  # noqa: F401
+    import fastmcp.client  # noqa: F401 - the import is the work
+    import mcp.client.session  # noqa: F401 - the import is the work
 
 
 def versions() -> dict[str, str]:

@@ -32,7 +32,6 @@ CONNECT_SECONDS: Final = 30.0
 LOGIN_SECONDS: Final = 600.0
 """How long `wait: "ready"` waits: a person may have to log in."""
 DRAIN_SECONDS: Final = 10.0
-_DEGRADED_VAULT: Final = frozenset({"locked", "unavailable"})
 
 
 class Methods:

@@ -40,6 +40,7 @@ class Request:
         "address",
         "answered",
         "attempts",
+        "began",
         "delivered",
         "key",
         "method",
@@ -60,6 +61,7 @@ class Request:
         self.raw_id = raw_id
         self.method = method
         self.params = params
+        self.began = peer.loop.time()
         self.phase = "queue"
         self.delivered = "no"
         self.attempts: int | None = None
@@ -71,14 +73,10 @@ class Request:
         self.on_answered: Callable[[], None] | None = None
 
     def arm(self, seconds: float) -> None:
-        """Set the whole deadline, counted from now; an earlier one is replaced."""
+        """Set the whole deadline, counted from the line: what was spent waiting for the models counts too."""
         if self.timer is not None:
             self.timer.cancel()
-        self.timer = self.peer.loop.call_later(seconds, self._expired)
-
-    def remaining(self) -> float:
-        """Return the seconds that are left; 60 where no deadline is set."""
-        return 60.0 if self.timer is None else max(0.0, self.timer.when() - self.peer.loop.time())
+        self.timer = self.peer.loop.call_at(self.began + seconds, self._expired)
 
     def _expired(self) -> None:
         if not self.peer.open:

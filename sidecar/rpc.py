@@ -214,9 +214,6 @@ class Peer:
         while self._waiting:
             request = self._waiting.popleft()
             if not request.answered:
-                if request.timer is not None:
-                    left = request.remaining()
-                    request.arm(left)
                 self._serve(request)
 
     def _notification(self, method: str, params: msgspec.Raw) -> None:

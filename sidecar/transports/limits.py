@@ -51,7 +51,7 @@ class Gate:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.leave()  # the place was given in the same turn
-            else:
+            elif waiter in self._waiting:  # `leave` may have passed it over already
                 self._waiting.remove(waiter)
             raise
 

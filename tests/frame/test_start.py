@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import subprocess
 
+from sidecar import rpc
+from sidecar.request import Request
+from sidecar.stdio import LineWriter
 from tests.conftest import Start
 from tests.harness import PROGRAM, ROOT
 from tests.programs import Program, raw
@@ -52,6 +58,37 @@ def test_deadline_of_a_line_that_waits_for_the_engine_is_1001(start: Start) -> N
     key = sidecar.request("servers/list", {"timeoutMs": 1})
     sidecar.answer(key).is_error(1001, kind="NotReady", delivered="no", retry="after")
     assert sidecar.call("servers/list").result == {"servers": []}
+
+
+def test_deadline_counts_from_the_line_and_not_from_the_end_of_its_wait_for_the_engine() -> None:
+    async def play() -> None:
+        read, write = os.pipe()
+        served: list[Request] = []
+
+        async def work() -> bytes:
+            return b"{}"
+
+        def handler(request: Request) -> rpc.Work:
+            served.append(request)
+            request.arm(5.0)
+            return work()
+
+        peer = rpc.Peer(LineWriter(write, lambda _: None), {"slow": handler}, early=frozenset(), max_frame=1000)
+        before = peer.loop.time()
+        peer.line(b'{"jsonrpc":"2.0","id":1,"method":"slow"}')
+        read_at = peer.loop.time()
+        with contextlib.suppress(TimeoutError):  # the time that passes is what is under test
+            async with asyncio.timeout(0.1):
+                await asyncio.Event().wait()
+        peer.open_gate()
+        (request,) = served
+        assert request.timer is not None
+        assert before <= request.timer.when() - 5.0 <= read_at
+        await peer.one_answered()
+        os.close(read)
+        os.close(write)
+
+    asyncio.run(play())
 
 
 def test_cancel_reaches_a_line_that_waits_for_the_engine(start: Start) -> None:
