@@ -21,27 +21,66 @@ const (
 	MethodSidecarSetLogLevel     = "sidecar/setLogLevel"      // Change the level of the log lines.
 	MethodShutdown               = "shutdown"                 // Drain, close everything, exit 0.
 	MethodServersConnect         = "servers/connect"          // Make the connection of one address.
+	MethodServersUpdate          = "servers/update"           // Change a connection without reconnecting.
+	MethodServersTest            = "servers/test"             // Try a connection; nothing stays behind.
+	MethodServersImport          = "servers/import"           // Make addresses of a desktop client's configuration.
 	MethodServersDisconnect      = "servers/disconnect"       // Close a connection and forget its address.
 	MethodServersList            = "servers/list"             // List connections.
 	MethodServersGet             = "servers/get"              // Tell one connection.
 	MethodServersPing            = "servers/ping"             // Ask the server whether it answers; whatever its era has for it.
+	MethodAuthBegin              = "auth/begin"               // Begin a login.
+	MethodAuthComplete           = "auth/complete"            // End a login with what its redirect brought.
+	MethodAuthImport             = "auth/import"              // Take over a login that the host already holds.
+	MethodAuthStatus             = "auth/status"              // Tell the stored logins; never a secret.
+	MethodAuthRevoke             = "auth/revoke"              // Revoke and forget a login.
 	MethodToolsList              = "tools/list"               // List the server's tools.
 	MethodToolsCall              = "tools/call"               // Call a tool.
 	MethodResourcesList          = "resources/list"           // List the server's resources.
 	MethodResourcesTemplatesList = "resources/templates/list" // List the server's resource templates.
 	MethodResourcesRead          = "resources/read"           // Read a resource.
+	MethodResourcesSubscribe     = "resources/subscribe"      // Be told when a resource changes.
+	MethodResourcesUnsubscribe   = "resources/unsubscribe"    // Be told no more.
 	MethodPromptsList            = "prompts/list"             // List the server's prompts.
 	MethodPromptsGet             = "prompts/get"              // Get a prompt.
 	MethodCompletionComplete     = "completion/complete"      // Complete an argument.
 	MethodLoggingSetLevel        = "logging/setLevel"         // Set the level of the server's log messages.
+	MethodRootsSet               = "roots/set"                // Set the roots of one connection; the server is told.
+	MethodTasksGet               = "tasks/get"                // Tell a detached background task.
+	MethodTasksResult            = "tasks/result"             // Wait for a detached task and answer as its call would have.
+	MethodTasksCancel            = "tasks/cancel"             // Cancel a detached task.
+	MethodSkillsList             = "skills/list"              // List the server's skills.
+	MethodSkillsGet              = "skills/get"               // Tell one skill.
+	MethodSkillsRead             = "skills/read"              // Read a skill's file, checked against the skill's entry.
+)
+
+// Requests of the sidecar.
+const (
+	reverseElicitationCreate     = "elicitation/create"     // A server asks the person for input.
+	reverseSamplingCreateMessage = "sampling/createMessage" // A server asks for a sample.
+	reverseRootsList             = "roots/list"             // A server asks for the roots.
+	reverseTokensGet             = "tokens/get"             // Give a token that the host owns.
+	reverseAssertionsCreate      = "assertions/create"      // Make an assertion for a token endpoint.
+	reverseCredentialsGet        = "credentials/get"        // Read a sealed record.
+	reverseCredentialsPut        = "credentials/put"        // Write a sealed record, compare-and-swap.
+	reverseCredentialsDelete     = "credentials/delete"     // Delete a sealed record.
 )
 
 // Notifications of the wire.
 const (
-	notificationCancelled      = "notifications/cancelled" // Cancel a request.
-	notificationProgress       = "notifications/progress"  // Progress of a request.
-	notificationServersChanged = "servers/changed"         // A connection changed its state.
-	notificationSidecarDropped = "sidecar/dropped"         // Something was dropped for a slow host.
+	notificationCancelled            = "notifications/cancelled"              // Cancel a request.
+	notificationProgress             = "notifications/progress"               // Progress of a request.
+	notificationMessage              = "notifications/message"                // A log message of a server.
+	notificationToolsListChanged     = "notifications/tools/list_changed"     // The tools of a server have changed.
+	notificationPromptsListChanged   = "notifications/prompts/list_changed"   // The prompts of a server have changed.
+	notificationResourcesListChanged = "notifications/resources/list_changed" // The resources of a server have changed.
+	notificationResourcesUpdated     = "notifications/resources/updated"      // A subscribed resource has changed.
+	notificationElicitationComplete  = "notifications/elicitation/complete"   // What a URL elicitation asked for is done.
+	notificationTasks                = "notifications/tasks"                  // The status of a background task.
+	notificationServersChanged       = "servers/changed"                      // A connection changed its state.
+	notificationAuthRequired         = "auth/required"                        // A person must log in.
+	notificationCatalogToolChanged   = "catalog/toolChanged"                  // A pinned tool has changed.
+	notificationStoreDegraded        = "store/degraded"                       // The vault cannot be written.
+	notificationSidecarDropped       = "sidecar/dropped"                      // Something was dropped for a slow host.
 )
 
 // State is where a connection stands.
@@ -70,7 +109,7 @@ func (HTTP) transport() {}
 func (v HTTP) MarshalJSON() ([]byte, error) {
 	type plain HTTP
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"http", plain(v)})
 }
@@ -81,7 +120,7 @@ func (SSE) transport() {}
 func (v SSE) MarshalJSON() ([]byte, error) {
 	type plain SSE
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"sse", plain(v)})
 }
@@ -92,12 +131,12 @@ func (Stdio) transport() {}
 func (v Stdio) MarshalJSON() ([]byte, error) {
 	type plain Stdio
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"stdio", plain(v)})
 }
 
-// Auth is one of NoAuth, Bearer, HeaderAuth.
+// Auth is one of NoAuth, Bearer, HeaderAuth, HostAuth, OAuth.
 type Auth interface {
 	json.Marshaler
 	auth()
@@ -109,7 +148,7 @@ func (NoAuth) auth() {}
 func (v NoAuth) MarshalJSON() ([]byte, error) {
 	type plain NoAuth
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"none", plain(v)})
 }
@@ -120,7 +159,7 @@ func (Bearer) auth() {}
 func (v Bearer) MarshalJSON() ([]byte, error) {
 	type plain Bearer
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"bearer", plain(v)})
 }
@@ -131,9 +170,59 @@ func (HeaderAuth) auth() {}
 func (v HeaderAuth) MarshalJSON() ([]byte, error) {
 	type plain HeaderAuth
 	return marshal(struct {
-		Type string `json:"type"`
+		Tag string `json:"type"`
 		plain
 	}{"headers", plain(v)})
+}
+
+func (HostAuth) auth() {}
+
+// MarshalJSON adds the tag "host".
+func (v HostAuth) MarshalJSON() ([]byte, error) {
+	type plain HostAuth
+	return marshal(struct {
+		Tag string `json:"type"`
+		plain
+	}{"host", plain(v)})
+}
+
+func (OAuth) auth() {}
+
+// MarshalJSON adds the tag "oauth".
+func (v OAuth) MarshalJSON() ([]byte, error) {
+	type plain OAuth
+	return marshal(struct {
+		Tag string `json:"type"`
+		plain
+	}{"oauth", plain(v)})
+}
+
+// Redirect is one of HostRedirect, LoopbackRedirect.
+type Redirect interface {
+	json.Marshaler
+	redirect()
+}
+
+func (HostRedirect) redirect() {}
+
+// MarshalJSON adds the tag "host".
+func (v HostRedirect) MarshalJSON() ([]byte, error) {
+	type plain HostRedirect
+	return marshal(struct {
+		Tag string `json:"mode"`
+		plain
+	}{"host", plain(v)})
+}
+
+func (LoopbackRedirect) redirect() {}
+
+// MarshalJSON adds the tag "loopback".
+func (v LoopbackRedirect) MarshalJSON() ([]byte, error) {
+	type plain LoopbackRedirect
+	return marshal(struct {
+		Tag string `json:"mode"`
+		plain
+	}{"loopback", plain(v)})
 }
 
 // HostInfo: Who drives the sidecar.
@@ -142,38 +231,41 @@ type HostInfo struct {
 	Version string `json:"version"`
 }
 
-// elicitationPromise: Which elicitation modes the host can answer.
-type elicitationPromise struct {
+// ElicitationCapabilities: Which elicitation modes the host can answer.
+type ElicitationCapabilities struct {
 	Form map[string]json.RawMessage `json:"form,omitzero"`
 	URL  map[string]json.RawMessage `json:"url,omitzero"`
 }
 
-// samplingPromise: What the host can do when a server asks it to sample.
-type samplingPromise struct {
+// SamplingCapabilities: What the host can do when a server asks it to sample.
+type SamplingCapabilities struct {
 	Tools   map[string]json.RawMessage `json:"tools,omitzero"`
 	Context map[string]json.RawMessage `json:"context,omitzero"`
 }
 
-// rootsPromise: The host has file-system roots to tell.
-type rootsPromise struct {
+// RootsCapabilities: The host has file-system roots to tell.
+type RootsCapabilities struct {
 	ListChanged bool `json:"listChanged,omitempty"`
 }
 
-// hostCapabilities: What the host promises to answer, once, for the process; a server is told only this.
-type hostCapabilities struct {
-	Elicitation *elicitationPromise        `json:"elicitation,omitempty"`
-	Sampling    *samplingPromise           `json:"sampling,omitempty"`
-	Roots       *rootsPromise              `json:"roots,omitempty"`
+// Capabilities: What the host promises to answer, once, for the process; a server is told only this.
+type Capabilities struct {
+	Elicitation *ElicitationCapabilities   `json:"elicitation,omitempty"`
+	Sampling    *SamplingCapabilities      `json:"sampling,omitempty"`
+	Roots       *RootsCapabilities         `json:"roots,omitempty"`
 	Credentials map[string]json.RawMessage `json:"credentials,omitzero"`
 	Assertions  map[string]json.RawMessage `json:"assertions,omitzero"`
 	Tokens      map[string]json.RawMessage `json:"tokens,omitzero"`
 }
 
-// VaultConfig: Where credentials rest. Until the credential store is built only the shape is checked.
+// VaultConfig: Where credentials rest (section 2).
 type VaultConfig struct {
-	Type    string `json:"type"`
-	Path    string `json:"path,omitempty"`
-	URL     string `json:"url,omitempty"`
+	Type string `json:"type"`
+	// The folder of `file`; the user's data folder where absent.
+	Path string `json:"path,omitempty"`
+	// The server of `redis`.
+	URL string `json:"url,omitempty"`
+	// A file with base64 of 32 bytes; made with mode 0600 where missing.
 	KeyFile string `json:"keyFile,omitempty"`
 }
 
@@ -203,13 +295,13 @@ type ProcessLimits struct {
 
 // initializeParams: First line of a host that wants more than the defaults.
 type initializeParams struct {
-	ProtocolVersion int               `json:"protocolVersion"`
-	Host            HostInfo          `json:"host"`
-	Capabilities    *hostCapabilities `json:"capabilities,omitempty"`
-	Vault           *VaultConfig      `json:"vault,omitempty"`
-	Egress          *Egress           `json:"egress,omitempty"`
-	Limits          *ProcessLimits    `json:"limits,omitempty"`
-	TimeoutMs       int               `json:"timeoutMs,omitempty"`
+	ProtocolVersion int            `json:"protocolVersion"`
+	Host            HostInfo       `json:"host"`
+	Capabilities    *Capabilities  `json:"capabilities,omitempty"`
+	Vault           *VaultConfig   `json:"vault,omitempty"`
+	Egress          *Egress        `json:"egress,omitempty"`
+	Limits          *ProcessLimits `json:"limits,omitempty"`
+	TimeoutMs       int            `json:"timeoutMs,omitempty"`
 }
 
 // SidecarInfo: Versions of what is running.
@@ -334,6 +426,53 @@ type HeaderAuth struct {
 	Headers map[string]string `json:"headers"`
 }
 
+// HostAuth: The host owns the tokens: the sidecar asks `tokens/get` when it needs one.
+type HostAuth struct {
+}
+
+// PrivateKey: A key that signs assertions (RFC 7523): the client's own, or those of its grant.
+type PrivateKey struct {
+	PEM       string `json:"pem"`
+	Algorithm string `json:"algorithm"`
+	KeyID     string `json:"keyId,omitempty"`
+}
+
+// HostRedirect: The host receives the redirect on a URL of its own.
+type HostRedirect struct {
+	URI string `json:"uri"`
+}
+
+// LoopbackRedirect: The sidecar receives the redirect on a loopback port.
+type LoopbackRedirect struct {
+	Port int `json:"port,omitempty"`
+}
+
+// OAuth: OAuth 2.1, run by the sidecar (section 4, Credentials). Explicit endpoints switch discovery off.
+type OAuth struct {
+	Grant                       string      `json:"grant,omitempty"`
+	ClientID                    string      `json:"clientId,omitempty"`
+	ClientSecret                string      `json:"clientSecret,omitempty"`
+	TokenEndpointAuthMethod     string      `json:"tokenEndpointAuthMethod,omitempty"`
+	PrivateKey                  *PrivateKey `json:"privateKey,omitempty"`
+	ClientMetadataURL           string      `json:"clientMetadataUrl,omitempty"`
+	ClientName                  string      `json:"clientName,omitempty"`
+	Scopes                      []string    `json:"scopes,omitzero"`
+	ScopeCeiling                []string    `json:"scopeCeiling,omitzero"`
+	Issuer                      string      `json:"issuer,omitempty"`
+	AuthorizationEndpoint       string      `json:"authorizationEndpoint,omitempty"`
+	TokenEndpoint               string      `json:"tokenEndpoint,omitempty"`
+	DeviceAuthorizationEndpoint string      `json:"deviceAuthorizationEndpoint,omitempty"`
+	RevocationEndpoint          string      `json:"revocationEndpoint,omitempty"`
+	// `auto`, `omit`, or the resource's URI.
+	Resource    string            `json:"resource,omitempty"`
+	PKCE        string            `json:"pkce,omitempty"`
+	Provider    string            `json:"provider,omitempty"`
+	Owner       string            `json:"owner,omitempty"`
+	Redirect    Redirect          `json:"redirect,omitempty"`
+	DPoP        bool              `json:"dpop,omitempty"`
+	ExtraParams map[string]string `json:"extraParams,omitzero"`
+}
+
 // ClientInfo: What a server is told about the client.
 type ClientInfo struct {
 	Name    string `json:"name"`
@@ -359,18 +498,53 @@ type ServerLimits struct {
 	Burst          int     `json:"burst,omitempty"`
 }
 
+// ToolPolicy: Which tools of a server the host may see and call, and what is checked of them.
+type ToolPolicy struct {
+	// Globs; absent allows every tool, an empty list none.
+	Allow []string `json:"allow,omitzero"`
+	// Globs; they win over `allow`.
+	Deny         []string `json:"deny,omitzero"`
+	OutputSchema string   `json:"outputSchema,omitempty"`
+	Pin          string   `json:"pin,omitempty"`
+	// Tool -> hash; without it the first list is the pin.
+	Pins map[string]string `json:"pins,omitzero"`
+}
+
 // ServerConfig says how to reach one server: the params of servers/connect. Zero fields are left out, so the
 // sidecar's defaults hold.
 type ServerConfig struct {
-	Transport  Transport     `json:"transport"`
-	Auth       Auth          `json:"auth,omitempty"`
-	Protocol   string        `json:"protocol,omitempty"`
-	ClientInfo *ClientInfo   `json:"clientInfo,omitempty"`
-	Timeouts   *Timeouts     `json:"timeouts,omitempty"`
-	Limits     *ServerLimits `json:"limits,omitempty"`
-	Wait       Wait          `json:"wait,omitempty"`
-	Lazy       bool          `json:"lazy,omitempty"`
-	Replace    bool          `json:"replace,omitempty"`
+	Transport  Transport   `json:"transport"`
+	Auth       Auth        `json:"auth,omitempty"`
+	Protocol   string      `json:"protocol,omitempty"`
+	ClientInfo *ClientInfo `json:"clientInfo,omitempty"`
+	// What the host promises on this connection; it may only narrow the promises of `initialize`.
+	Capabilities *Capabilities `json:"capabilities,omitempty"`
+	// MCP's `Root` objects; `roots/list` is answered from them.
+	Roots    []*mcp.Root   `json:"roots,omitzero"`
+	Timeouts *Timeouts     `json:"timeouts,omitempty"`
+	Limits   *ServerLimits `json:"limits,omitempty"`
+	Tools    *ToolPolicy   `json:"tools,omitempty"`
+	Wait     Wait          `json:"wait,omitempty"`
+	Lazy     bool          `json:"lazy,omitempty"`
+	Replace  bool          `json:"replace,omitempty"`
+}
+
+// Update: Change a connection without reconnecting; each key given replaces its whole former value.
+type Update struct {
+	Tools    *ToolPolicy       `json:"tools,omitempty"`
+	Limits   *ServerLimits     `json:"limits,omitempty"`
+	Timeouts *Timeouts         `json:"timeouts,omitempty"`
+	Headers  map[string]string `json:"headers,omitzero"`
+	Token    string            `json:"token,omitempty"`
+}
+
+// ImportConfig: Make addresses of the servers in a desktop client's configuration.
+type ImportConfig struct {
+	// `{mcpServers: {name: entry}}`.
+	Config json.RawMessage `json:"config"`
+	// Where the values of `${VAR}` come from, and nowhere else.
+	Env     map[string]string `json:"env,omitzero"`
+	Connect bool              `json:"connect,omitempty"`
 }
 
 // listServersParams: Which connections to list.
@@ -400,6 +574,27 @@ type Facts struct {
 	LastSuccessAt time.Time `json:"lastSuccessAt,omitzero"`
 }
 
+// Authorization: A login that waits for a person.
+type Authorization struct {
+	AuthorizationID string `json:"authorizationId"`
+	URL             string `json:"url"`
+	State           string `json:"state"`
+	// RFC 3339, UTC, milliseconds
+	ExpiresAt       time.Time `json:"expiresAt"`
+	UserCode        string    `json:"userCode,omitempty"`
+	VerificationURI string    `json:"verificationUri,omitempty"`
+	// Seconds between two polls of a device code.
+	Interval int `json:"interval,omitempty"`
+}
+
+// ToolWarning: Something odd in a tool's definition.
+type ToolWarning struct {
+	Tool string `json:"tool"`
+	Kind string `json:"kind"`
+	// JSON pointer into the tool.
+	Path string `json:"path"`
+}
+
 // ServerInfo: One connection as the host sees it. Never a URL, a header or a variable.
 type ServerInfo struct {
 	Server string `json:"server"`
@@ -412,17 +607,143 @@ type ServerInfo struct {
 	ProtocolVersion string    `json:"protocolVersion,omitempty"`
 	Era             string    `json:"era,omitempty"`
 	// The server's `Implementation`, as it came; null where it sent none.
-	ServerInfo   *mcp.Implementation     `json:"serverInfo,omitempty"`
-	Capabilities *mcp.ServerCapabilities `json:"capabilities,omitempty"`
-	Instructions string                  `json:"instructions,omitempty"`
-	Hint         string                  `json:"hint,omitempty"`
-	Auth         AuthInfo                `json:"auth"`
-	Facts        Facts                   `json:"facts"`
-	LastError    *Error                  `json:"lastError,omitempty"`
-	Attempts     int                     `json:"attempts"`
-	PID          int                     `json:"pid,omitempty"`
+	ServerInfo    *mcp.Implementation     `json:"serverInfo,omitempty"`
+	Capabilities  *mcp.ServerCapabilities `json:"capabilities,omitempty"`
+	Instructions  string                  `json:"instructions,omitempty"`
+	Hint          string                  `json:"hint,omitempty"`
+	Auth          AuthInfo                `json:"auth"`
+	Authorization *Authorization          `json:"authorization,omitempty"`
+	Facts         Facts                   `json:"facts"`
+	LastError     *Error                  `json:"lastError,omitempty"`
+	Attempts      int                     `json:"attempts"`
+	PID           int                     `json:"pid,omitempty"`
+	// Tool -> hash, where tools are pinned.
+	Pins     map[string]string `json:"pins,omitzero"`
+	Warnings []ToolWarning     `json:"warnings,omitzero"`
 	// Raw holds the bytes as they came.
 	Raw json.RawMessage `json:"-"`
+}
+
+// TestTimings: How long the steps of a test took.
+type TestTimings struct {
+	ConnectMs int `json:"connectMs"`
+	InitMs    int `json:"initMs"`
+	ListMs    int `json:"listMs"`
+}
+
+// TestResult: What `servers/test` found; nothing stays behind.
+type TestResult struct {
+	OK         bool                `json:"ok"`
+	ServerInfo *mcp.Implementation `json:"serverInfo,omitempty"`
+	Tools      *int                `json:"tools,omitempty"`
+	Resources  *int                `json:"resources,omitempty"`
+	Prompts    *int                `json:"prompts,omitempty"`
+	Error      *Error              `json:"error,omitempty"`
+	Timings    TestTimings         `json:"timings"`
+	// Raw holds the bytes as they came.
+	Raw json.RawMessage `json:"-"`
+}
+
+// ImportedTokens: Tokens that the host already holds.
+type ImportedTokens struct {
+	AccessToken  string    `json:"accessToken"`
+	RefreshToken string    `json:"refreshToken,omitempty"`
+	ExpiresAt    time.Time `json:"expiresAt,omitzero"`
+	Scope        string    `json:"scope,omitempty"`
+	TokenType    string    `json:"tokenType,omitempty"`
+}
+
+// ImportedClient: The client registration that the tokens belong to.
+type ImportedClient struct {
+	ClientID     string `json:"clientId"`
+	ClientSecret string `json:"clientSecret,omitempty"`
+}
+
+// AuthImport: Take over a login that the host already holds.
+type AuthImport struct {
+	Tokens        ImportedTokens  `json:"tokens"`
+	Client        *ImportedClient `json:"client,omitempty"`
+	Issuer        string          `json:"issuer"`
+	TokenEndpoint string          `json:"tokenEndpoint"`
+}
+
+// authStatusParams: Whose credentials to tell; without a server all known addresses of that tenant and user.
+type authStatusParams struct {
+	Server    string `json:"server,omitempty"`
+	Scope     *Scope `json:"scope,omitempty"`
+	TimeoutMs int    `json:"timeoutMs,omitempty"`
+}
+
+// CredentialStatus: One stored login; never a secret.
+type CredentialStatus struct {
+	Server      string    `json:"server"`
+	Issuer      string    `json:"issuer,omitempty"`
+	Scopes      []string  `json:"scopes,omitzero"`
+	ExpiresAt   time.Time `json:"expiresAt,omitzero"`
+	Refreshable bool      `json:"refreshable"`
+	StoredIn    string    `json:"storedIn"`
+}
+
+// TokenRequest: Ask the host for a token of one address.
+type TokenRequest struct {
+	Server string `json:"server"`
+	Scope  Scope  `json:"scope"`
+	Reason string `json:"reason"`
+}
+
+// HostToken: A token of the host.
+type HostToken struct {
+	AccessToken string    `json:"accessToken"`
+	TokenType   string    `json:"tokenType,omitempty"`
+	ExpiresAt   time.Time `json:"expiresAt,omitzero"`
+}
+
+// AssertionRequest: Ask the host for an assertion (RFC 7523).
+type AssertionRequest struct {
+	Server   string `json:"server"`
+	Scope    Scope  `json:"scope"`
+	Audience string `json:"audience"`
+	Resource string `json:"resource,omitempty"`
+}
+
+// credentialsGetParams: Read one sealed record of the host's database.
+type credentialsGetParams struct {
+	Server    string `json:"server,omitempty"`
+	Scope     Scope  `json:"scope"`
+	TimeoutMs int    `json:"timeoutMs,omitempty"`
+	Key       string `json:"key"`
+}
+
+// credentialRecord: One sealed record, base64; null where there is none.
+type credentialRecord struct {
+	Value   *string `json:"value,omitempty"`
+	Version string  `json:"version,omitempty"`
+}
+
+// credentialsPutParams: Write one sealed record, if its version still is `ifVersion`; null: it must not exist.
+type credentialsPutParams struct {
+	Server    string  `json:"server,omitempty"`
+	Scope     Scope   `json:"scope"`
+	TimeoutMs int     `json:"timeoutMs,omitempty"`
+	Key       string  `json:"key"`
+	Value     string  `json:"value"`
+	IfVersion *string `json:"ifVersion"`
+}
+
+// credentialsPutResult: The new version; or, where `ok` is false, what stands there instead.
+type credentialsPutResult struct {
+	OK      bool   `json:"ok"`
+	Version string `json:"version,omitempty"`
+	Value   string `json:"value,omitempty"`
+}
+
+// credentialsDeleteParams: Delete one sealed record, if its version still is `ifVersion` where that is given.
+type credentialsDeleteParams struct {
+	Server    string  `json:"server,omitempty"`
+	Scope     Scope   `json:"scope"`
+	TimeoutMs int     `json:"timeoutMs,omitempty"`
+	Key       string  `json:"key"`
+	IfVersion *string `json:"ifVersion,omitempty"`
 }
 
 // cancelledParams: Cancel the request with this id.
@@ -439,6 +760,29 @@ type progressParams struct {
 	Progress  float64         `json:"progress"`
 	Total     *float64        `json:"total,omitempty"`
 	Message   string          `json:"message,omitempty"`
+}
+
+// authRequiredParams: A person must log in.
+type authRequiredParams struct {
+	Server        string        `json:"server"`
+	Scope         Scope         `json:"scope"`
+	Authorization Authorization `json:"authorization"`
+}
+
+// ToolChanged: A pinned tool has another definition now, is new (`oldHash` null) or gone (`newHash` null).
+type ToolChanged struct {
+	Server  string          `json:"server"`
+	Scope   Scope           `json:"scope"`
+	Tool    string          `json:"tool"`
+	OldHash *string         `json:"oldHash"`
+	NewHash *string         `json:"newHash"`
+	Diff    json.RawMessage `json:"diff,omitempty"`
+}
+
+// StoreDegraded: The vault cannot be written; the new credentials are kept in memory.
+type StoreDegraded struct {
+	Backend string `json:"backend"`
+	Error   *Error `json:"error"`
 }
 
 // droppedParams: What was dropped because the host read too slowly, since the last one.

@@ -90,6 +90,11 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
     protocol = params.protocol if params.protocol is not None else "auto"
     if protocol not in wire.PROTOCOLS:
         raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
+    for name in ("capabilities", "roots", "tools"):
+        if getattr(params, name) is not None:
+            raise invalid(pointer(name), "not supported by this version")
+    if isinstance(params.auth, wire.HostAuth | wire.OAuth):
+        raise invalid("/auth", "not supported by this version")
     timeouts = params.timeouts or wire.Timeouts()
     limits = params.limits or wire.ServerLimits()
     values: dict[str, Any] = {

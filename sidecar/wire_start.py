@@ -53,7 +53,7 @@ class HostCapabilities(Start):
 
 
 class VaultConfig(Start):
-    """Where credentials rest. Until the credential store is built only the shape is checked."""
+    """Where credentials rest (section 2)."""
 
     type: Literal["auto", "keyring", "file", "memory", "host", "redis"]
     path: str | None = None

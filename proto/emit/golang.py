@@ -22,12 +22,32 @@ NAMES: Final = {
     "BearerAuth": "Bearer",
     "ConnectParams": "ServerConfig",
     "InitializeResult": "Info",
+    "ElicitationPromise": "ElicitationCapabilities",
+    "HostCapabilities": "Capabilities",
+    "RootsPromise": "RootsCapabilities",
+    "SamplingPromise": "SamplingCapabilities",
+    "CredentialsPutResult": "credentialsPutResult",
     "Empty": "",
     "Operation": "",
     "ErrorObject": "",  # Error
     "Address": "",  # a Server handle puts the address before the params of each method
     "DisconnectParams": "",
     "HealthParams": "",
+    "Assertion": "",  # a handler returns the text
+    "AssertionParams": "AssertionRequest",
+    "AuthBeginParams": "",
+    "AuthCompleteParams": "",
+    "AuthImportParams": "AuthImport",
+    "AuthRevoked": "",
+    "AuthStatus": "",  # a slice
+    "ImportParams": "ImportConfig",
+    "ImportResult": "",  # its elements keep their bytes
+    "Reverse": "",
+    "ServerNotice": "",
+    "StoreDegradedParams": "StoreDegraded",
+    "TokensGetParams": "TokenRequest",
+    "ToolChangedParams": "ToolChanged",
+    "UpdateParams": "Update",
     "ListServersResult": "",  # its elements keep their bytes
     "PingParams": "",
     "PingResult": "",
@@ -35,14 +55,11 @@ NAMES: Final = {
 """Go names that differ from the models'; empty: no Go type of its own. *Params are unexported unless named here."""
 
 UNEXPORTED: Final = {
-    "ElicitationPromise",
-    "HostCapabilities",
-    "RootsPromise",
-    "SamplingPromise",
+    "CredentialRecord",
 }
 
-TAGGED: Final = {"Transport": "transport", "Auth": "auth"}
-"""Unions by tag -> the method that seals the interface."""
+TAGGED: Final = {"Transport": ("transport", "type"), "Auth": ("auth", "type"), "Redirect": ("redirect", "mode")}
+"""Unions by tag -> the method that seals the interface, and the field that holds the tag."""
 
 FIELDS: Final = {
     ("ConnectParams", "server"): None,  # the name and the scope are arguments of Connect
@@ -50,6 +67,28 @@ FIELDS: Final = {
     ("ConnectParams", "timeout_ms"): None,  # the context says it
     ("ConnectParams", "wait"): "Wait",  # false, true or "ready": a type of its own
     ("Egress", "trust_connect_origin"): "*bool",  # absent means true
+    ("ConnectParams", "capabilities"): "*Capabilities",
+    ("ConnectParams", "roots"): "[]*mcp.Root",
+    ("AuthImportParams", "server"): None,
+    ("AuthImportParams", "scope"): None,
+    ("AuthImportParams", "timeout_ms"): None,
+    ("UpdateParams", "server"): None,
+    ("UpdateParams", "scope"): None,
+    ("UpdateParams", "timeout_ms"): None,
+    ("ImportParams", "config"): "json.RawMessage",
+    ("ImportParams", "scope"): None,
+    ("ImportParams", "timeout_ms"): None,
+    ("TestResult", "server_info"): "*mcp.Implementation",
+    ("TestResult", "tools"): "*int",
+    ("TestResult", "resources"): "*int",
+    ("TestResult", "prompts"): "*int",
+    ("TokensGetParams", "timeout_ms"): None,  # the handler's context says it
+    ("AssertionParams", "timeout_ms"): None,
+    ("ToolChangedParams", "old_hash"): "*string",
+    ("ToolChangedParams", "new_hash"): "*string",
+    ("CredentialRecord", "value"): "*string",
+    ("CredentialsPutParams", "if_version"): "*string",
+    ("CredentialsDeleteParams", "if_version"): "*string",
     ("TLSConfig", "verify"): "*bool",  # absent means true
     ("Facts", "process"): "*bool",  # absent where there is no process
     ("ServerInfo", "server_info"): "*mcp.Implementation",
@@ -61,7 +100,7 @@ FIELDS: Final = {
 }
 """(model, field) -> Go type where the rule does not fit; None: left out."""
 
-RAW: Final = {"ServerInfo", "Health", "InitializeResult"}
+RAW: Final = {"ServerInfo", "Health", "InitializeResult", "TestResult"}
 """Results that keep the bytes as they came."""
 
 STRUCT_NOTES: Final = {
@@ -162,7 +201,7 @@ def _struct(model: type[BaseModel], tags: dict[str, str]) -> str:
     doc = STRUCT_NOTES.get(model.__name__) or f"{name}: {first_paragraph(model.__doc__ or '')}"
     out = comment(doc) + f"type {name} struct {{\n"
     for field_name, field in model.model_fields.items():
-        if field_name == "type" and model.__name__ in tags:
+        if field_name in {"type", "mode"} and model.__name__ in tags:
             continue
         out += _field(model, field_name, field)
     if model.__name__ in RAW:
@@ -172,20 +211,20 @@ def _struct(model: type[BaseModel], tags: dict[str, str]) -> str:
 
 def _unions() -> tuple[str, dict[str, str]]:
     out, tags = "", {}
-    for alias, seal in TAGGED.items():
+    for alias, (seal, key) in TAGGED.items():
         members = get_args(get_args(getattr(wire, alias).__value__)[0])
         names = [struct_name(member) for member in members]
         out += comment(f"{alias} is one of {', '.join(names)}.")
         out += f"type {alias} interface {{\n\tjson.Marshaler\n\t{seal}()\n}}\n\n"
         for member in members:
             name = struct_name(member)
-            tag = get_args(member.model_fields["type"].annotation)[0]
+            tag = get_args(member.model_fields[key].annotation)[0]
             tags[member.__name__] = tag
             out += f"func ({name}) {seal}() {{}}\n\n"
             out += comment(f'MarshalJSON adds the tag "{tag}".')
             out += (
                 f"func (v {name}) MarshalJSON() ([]byte, error) {{\n\ttype plain {name}\n\treturn marshal(struct {{\n"
-                f'\t\tType string `json:"type"`\n\t\tplain\n\t}}{{"{tag}", plain(v)}})\n}}\n\n'
+                f'\t\tTag string `json:"{key}"`\n\t\tplain\n\t}}{{"{tag}", plain(v)}})\n}}\n\n'
             )
     return out, tags
 
@@ -212,6 +251,10 @@ def render_wire() -> str:
     out += "// Methods of the wire, for [Client.Request].\nconst (\n"
     for method in wire.METHODS:
         out += f'\t{_method_constant(method.name)} = "{method.name}" // {method.doc}\n'
+    out += ")\n\n// Requests of the sidecar.\nconst (\n"
+    for method in wire.REVERSE:
+        constant = _method_constant(method.name).removeprefix("Method")
+        out += f'\treverse{constant} = "{method.name}" // {method.doc}\n'
     out += ")\n\n// Notifications of the wire.\nconst (\n"
     for method in wire.NOTIFICATIONS:
         constant = _method_constant(method.name).removeprefix("Method").removeprefix("Notifications")

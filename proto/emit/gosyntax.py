@@ -39,6 +39,9 @@ INITIALISMS: Final = {
     "ok": "OK",
     "fastmcp": "FastMCP",
     "fds": "FDs",
+    "pem": "PEM",
+    "pkce": "PKCE",
+    "dpop": "DPoP",
 }
 WIDTH: Final = 110
 

@@ -27,6 +27,9 @@ RENAMED = {
     "SetLoggingLevelParams": "SetLevelRequestParams",
     "SubscribeParams": "SubscribeRequestParams",
     "UnsubscribeParams": "UnsubscribeRequestParams",
+    "ElicitParams": "ElicitRequestFormParams",
+    "CreateMessageParams": "CreateMessageRequestParams",
+    "ListRootsParams": "RequestParams",
 }
 """MCP's names in the contract (as in the Go SDK) -> names of the Python models."""
 
@@ -39,7 +42,7 @@ def mcp_model(name: str) -> type[BaseModel]:
 
 def _models() -> list[type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
-    for method in (*wire.METHODS, *wire.NOTIFICATIONS):
+    for method in (*wire.METHODS, *wire.REVERSE, *wire.NOTIFICATIONS):
         wanted = [method.params, method.result]
         if method.mcp:
             wanted += [mcp_model(name) for name in method.mcp]
@@ -101,7 +104,8 @@ def _method(method: wire.Method, schemas: dict[str, Any], *, notification: bool)
     if notification:
         row["x-notification"] = True
         return row
-    row["result"] = {"name": "result", "schema": {"$ref": f"#/components/schemas/{result}"}}
+    schema = {"$ref": f"#/components/schemas/{result}"} if result is not None else {"type": "object"}
+    row["result"] = {"name": "result", "schema": schema}
     row["errors"] = [{"$ref": f"#/components/errors/{name}"} for name in _error_names()]
     return row
 
@@ -126,7 +130,7 @@ def _errors() -> dict[str, Any]:
 def render() -> str:
     """Return the OpenRPC 1.x document as JSON text."""
     schemas = _schemas()
-    methods = [_method(method, schemas, notification=False) for method in wire.METHODS]
+    methods = [_method(method, schemas, notification=False) for method in (*wire.METHODS, *wire.REVERSE)]
     methods += [_method(method, schemas, notification=True) for method in wire.NOTIFICATIONS]
     document = {
         "openrpc": "1.3.2",

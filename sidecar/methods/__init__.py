@@ -1,0 +1,82 @@
+"""The method table: each name of the contract and the function that serves it."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING, Any
+
+from sidecar import wire
+from sidecar.auth.egress import EgressPolicy
+from sidecar.callbacks import Notices
+from sidecar.early import limits_body
+from sidecar.hub import Hub
+from sidecar.methods.process import ProcessMethods
+from sidecar.methods.servers import ServerMethods
+from sidecar.ops import Operations
+from sidecar.transports.guard import Guard
+
+if TYPE_CHECKING:
+    from sidecar.rpc import Handler
+    from sidecar.serve import Process
+
+
+class Methods:
+    """Serves everything but `initialize` and `ping`."""
+
+    def __init__(self, process: Process) -> None:
+        """Build the hub from what `initialize` agreed on."""
+        agreement = process.agreement
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._notices = Notices(process.peer)
+        self.hub = Hub(self._notices, Guard(soft), process.engine, process.environ)
+        self.hub.policy = _policy(agreement.egress)
+        self.hub.limits = limits_body(agreement.limits)
+        self._operations = Operations(self.hub, self._notices)
+        self._parts = (ProcessMethods(process, self.hub), ServerMethods(process, self.hub, self._operations))
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by method name."""
+        table: dict[str, Handler] = {
+            name: self._operations.serve
+            for name in (method.name for method in wire.METHODS if method.params is wire.Operation)
+            if name not in _LATER
+        }
+        for part in self._parts:
+            table |= part.table()
+        return table
+
+    def pressure(self, pressed: bool) -> None:
+        """Note that the host reads too slowly, or keeps up again."""
+        self._notices.pressure(pressed)
+        self.hub.pressure(pressed)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.hub.close_all()
+
+
+_LATER = frozenset(
+    {
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "roots/set",
+        "tasks/get",
+        "tasks/result",
+        "tasks/cancel",
+        "skills/list",
+        "skills/get",
+        "skills/read",
+    }
+)
+
+
+def _policy(egress: Any) -> EgressPolicy:
+    return EgressPolicy(
+        allow_hosts=tuple(egress.allow_hosts) if egress.allow_hosts is not None else None,
+        deny_hosts=tuple(egress.deny_hosts or ()),
+        allow_private=tuple(egress.allow_private or ()),
+        allow_http=tuple(egress.allow_http or ()),
+        allow_commands=tuple(egress.allow_commands) if egress.allow_commands is not None else None,
+        trust_connect_origin=egress.trust_connect_origin is not False,
+    )

@@ -1,0 +1,5 @@
+"""MCP operations of the host."""
+
+from sidecar.ops.operations import Operations
+
+__all__ = ["Operations"]
