@@ -83,6 +83,7 @@ class Peer:
         self._waiting: deque[Request] = deque()
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._last_id = 0
+        self._deaf = False
         self._idle: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Outcome]] = set()
 
@@ -258,6 +259,8 @@ class Peer:
 
         Raises PeerError for the host's error; cancelling the caller sends `notifications/cancelled`.
         """
+        if self._deaf:
+            raise PeerError(errors.INTERNAL_ERROR, "the host closed the wire")
         self._last_id += 1
         key = self._last_id
         waiter: asyncio.Future[bytes] = self.loop.create_future()
@@ -282,6 +285,7 @@ class Peer:
 
     def no_more_answers(self) -> None:
         """Fail every request of ours that the host has not answered: its end of the pipe is closed."""
+        self._deaf = True
         for waiter in self._pending.values():
             if not waiter.done():
                 waiter.set_exception(PeerError(errors.INTERNAL_ERROR, "the host closed the wire"))

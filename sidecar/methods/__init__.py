@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar import wire
 from sidecar.auth.egress import EgressPolicy
-from sidecar.callbacks import Notices
+from sidecar.callbacks import Host, Notices
 from sidecar.early import limits_body
 from sidecar.hub import Hub
 from sidecar.methods.process import ProcessMethods
@@ -28,6 +28,7 @@ class Methods:
         agreement = process.agreement
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.host = Host(process.peer, agreement.capabilities)
         self._notices = Notices(process.peer)
         self.hub = Hub(self._notices, Guard(soft), process.engine, process.environ)
         self.hub.policy = _policy(agreement.egress)
