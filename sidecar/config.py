@@ -83,6 +83,9 @@ class ServerConfig:
     cwd: str | None = None
     log_stderr: bool = True
     secrets: tuple[str, ...] = ()
+    tools: wire.ToolPolicy | None = None
+    params: wire.ConnectParams | None = field(default=None, repr=False)
+    """What it was made from, for `servers/update`."""
 
 
 def server_config(params: wire.ConnectParams, default_client: Mapping[str, str]) -> ServerConfig:
@@ -90,11 +93,15 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
     protocol = params.protocol if params.protocol is not None else "auto"
     if protocol not in wire.PROTOCOLS:
         raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
-    for name in ("capabilities", "roots", "tools"):
+    for name in ("capabilities", "roots"):
         if getattr(params, name) is not None:
             raise invalid(pointer(name), "not supported by this version")
     if isinstance(params.auth, wire.HostAuth | wire.OAuth):
         raise invalid("/auth", "not supported by this version")
+    if params.tools is not None and params.tools.output_schema == "enforce":
+        raise invalid("/tools/outputSchema", "not supported by this version")
+    if params.tools is not None and params.tools.pin not in {None, "off"}:
+        raise invalid("/tools/pin", "not supported by this version")
     timeouts = params.timeouts or wire.Timeouts()
     limits = params.limits or wire.ServerLimits()
     values: dict[str, Any] = {
@@ -109,6 +116,8 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
         "max_result": limits.max_result_bytes,
         "rate": limits.rate_per_second,
         "burst": limits.burst,
+        "tools": params.tools,
+        "params": params,
     }
     if isinstance(params.transport, wire.StdioTransport):
         values |= _stdio(params.transport, params.auth)
@@ -117,10 +126,43 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
     return ServerConfig(**values)
 
 
+def updated(have: ServerConfig, update: wire.UpdateParams, default_client: Mapping[str, str]) -> ServerConfig:
+    """Return the configuration after `servers/update`: each key given replaces its whole former value.
+
+    Raises InvalidParams, with pointers into the params of the update.
+    """
+    params = have.params
+    assert params is not None
+    changes: dict[str, Any] = {
+        name: value for name in ("tools", "limits", "timeouts") if (value := getattr(update, name)) is not None
+    }
+    auth = params.auth
+    if update.token is not None:
+        if not isinstance(auth, wire.BearerAuth):
+            raise invalid("/token", "the auth of this server is not bearer")
+        changes["auth"] = auth.model_copy(update={"token": update.token})
+    if update.headers is not None:
+        if isinstance(params.transport, wire.StdioTransport):
+            raise invalid("/headers", "a stdio server has no headers")
+        if isinstance(auth, wire.HeaderAuth):
+            changes["auth"] = auth.model_copy(update={"headers": update.headers})
+        else:
+            changes["transport"] = params.transport.model_copy(update={"headers": update.headers})
+    try:
+        return server_config(params.model_copy(update=changes), default_client)
+    except errors.InvalidParams as error:
+        path = str(error.extra["path"])
+        short = re.sub(r"^/(?:auth|transport)(?=/(?:headers|token))", "", path)
+        raise invalid(short, error.message.removeprefix(f"{path}: ")) from None
+
+
 def _identity(params: wire.ConnectParams) -> dict[str, Any]:
     """Return what tells two configurations apart: what is spelled out as its default is as if absent."""
     body = params.model_dump(by_alias=True, mode="json", exclude_none=True, exclude_defaults=True)
-    defaults = {"auth": {"type": "none"}, "protocol": "auto", "limits": {}, "timeouts": {}}
+    defaults = {"auth": {"type": "none"}, "protocol": "auto", "limits": {}, "timeouts": {}, "tools": {}}
+    if "tools" in body:
+        plain = {"deny": [], "outputSchema": "pass", "pin": "off"}
+        body["tools"] = {key: value for key, value in body["tools"].items() if plain.get(key) != value}
     found = {key: value for key, value in body.items() if key not in _NOT_CONFIG and defaults.get(key) != value}
     transport = {key: value for key, value in found["transport"].items() if value not in ({}, [])}
     if transport.get("stderr") == "log":

@@ -31,6 +31,8 @@ class Envelope:
     idempotent: bool
     headers: dict[str, str]
     params: dict[str, msgspec.Raw]
+    tools: wire.ToolPolicy | None = None
+    """The tool policy as it was when the line was read."""
 
 
 class Envelopes:

@@ -13,6 +13,7 @@ import msgspec
 from sidecar import errors, frames
 from sidecar.config import invalid
 from sidecar.hub import Hub, ScopeKey, scope_body
+from sidecar.ops import policy
 from sidecar.ops.envelope import Envelope, Envelopes
 from sidecar.ops.payload import X_HEADER, build, join_list, listed, modern_headers
 from sidecar.request import seconds_of
@@ -59,6 +60,9 @@ class Operations:
         envelope = self._envelopes.read(request)
         connection = self._hub.find(envelope.scope, envelope.server)
         request.address = (envelope.server, scope_body(envelope.scope))
+        envelope.tools = connection.config.tools
+        if request.method == "tools/call":
+            policy.check_call(envelope.tools, envelope.params)
         millis = envelope.timeout_ms
         seconds = seconds_of(millis) if millis is not None else connection.config.request_seconds
         self._admit(request, envelope.scope)
@@ -142,11 +146,13 @@ class Operations:
 
     async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
         result = await self._send(request, envelope, connection, link, envelope.params)
-        if request.method == "tools/list":
-            connection.tools_listed = time.time()
-            if link.agreed.modern and X_HEADER in bytes(result):
-                return join_list(request.method, result, listed(link, result, request.method))
-        return result
+        if request.method != "tools/list":
+            return result
+        connection.tools_listed = time.time()
+        if not policy.restricts(envelope.tools) and not (link.agreed.modern and X_HEADER in bytes(result)):
+            return result
+        found = policy.visible(envelope.tools, listed(link, result, request.method))
+        return join_list(request.method, result, found)
 
     async def _send(
         self,
@@ -218,6 +224,8 @@ class Operations:
         for _ in range(MAX_PAGES):
             result = await self._send(request, envelope, connection, link, params)
             elements = listed(link, result, request.method)
+            if request.method == "tools/list":
+                elements = policy.visible(envelope.tools, elements)
             size += len(result)
             if size > request.peer.max_frame:
                 raise errors.ResultTooLarge(
