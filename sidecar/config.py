@@ -69,6 +69,8 @@ class ServerConfig:
     client_info: Mapping[str, str] = field(default_factory=dict)
     connect_seconds: float = DEFAULT_CONNECT_MS / 1000
     request_seconds: float = DEFAULT_REQUEST_MS / 1000
+    idle_seconds: float | None = None
+    """`timeouts.idleMs`, where the host gave it."""
     max_in_flight: int = 1000
     max_result: int = 16 * wire.MIB
     rate: float | None = None
@@ -112,6 +114,7 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
         "client_info": params.client_info.model_dump(exclude_none=True) if params.client_info else default_client,
         "connect_seconds": seconds_of(timeouts.connect_ms or DEFAULT_CONNECT_MS),
         "request_seconds": seconds_of(timeouts.request_ms or DEFAULT_REQUEST_MS),
+        "idle_seconds": seconds_of(timeouts.idle_ms) if timeouts.idle_ms is not None else None,
         "max_in_flight": limits.max_in_flight,
         "max_result": limits.max_result_bytes,
         "rate": limits.rate_per_second,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
 from sidecar.auth.egress import EgressPolicy, parse_url
+from sidecar.budget import Budget
 from sidecar.config import ServerConfig, child_environment, command_path
-from sidecar.connection import OPEN, Connection, Services, refuse_request
+from sidecar.connection import Connection, refuse_request
+from sidecar.link import Services
+from sidecar.request import seconds_of
 from sidecar.telemetry.redact import SECRETS
 from sidecar.transports.stdio import SAFE_ENV, StdioChannel
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import msgspec
 
     from sidecar.callbacks import Notices
+    from sidecar.link import Link
     from sidecar.transports.channel import Call, Channel
     from sidecar.transports.guard import Guard
 
@@ -57,14 +61,19 @@ class Hub:
         self._connections: dict[tuple[ScopeKey, str], Connection] = {}
         self._by_scope: Counter[ScopeKey] = Counter()
         self._pressed = False
+        self._budget = Budget()
         self._services = Services(
             make_channel=self._make_channel,
             engine=engine,
             changed=self._changed,
-            capabilities=dict,
-            admit=self._admit,
+            capabilities=lambda _: {},
+            admit=lambda newcomer: self._budget.admit(newcomer, self.limits),
+            used=self._budget.used,
             serve=_serve,
+            notified=_ignore,
             pressed=lambda: self._pressed,
+            idle_seconds=lambda: seconds_of(self.limits["idleTimeoutMs"]),
+            restore=_nothing_to_restore,
         )
 
     # -- finding ----------------------------------------------------------------------------------------------
@@ -149,26 +158,11 @@ class Hub:
 
     def _changed(self, connection: Connection) -> None:
         key = (scope_key(connection.scope), connection.name)
+        self._budget.changed(connection)
         self._notices.state(key, connection.info())
 
-    def _admit(self, newcomer: Connection) -> None:
-        """Refuse a process over the limit before anything is started for it. Raises QuotaExceeded."""
-        if newcomer.config.transport != "stdio":
-            return
-        limit = self.limits["maxProcesses"]
-        running = (
-            connection
-            for connection in self._connections.values()
-            if connection.config.transport == "stdio" and connection.state in OPEN
-        )
-        if sum(1 for _ in running) >= limit:
-            raise errors.QuotaExceeded(
-                f"{limit} server processes run already; disconnect some or raise the limit",
-                limit="maxProcesses",
-                value=limit,
-            )
-
-    def _make_channel(self, config: ServerConfig, label: dict[str, Any]) -> Channel:
+    def _make_channel(self, connection: Connection) -> Channel:
+        config, label = connection.config, connection.label
         self._check_egress(config)
         if config.transport == "stdio":
             return StdioChannel(
@@ -200,6 +194,14 @@ async def close(connection: Connection) -> None:
     """Close one connection and forget its secrets."""
     await connection.close()
     SECRETS.discard(*connection.config.secrets)
+
+
+def _ignore(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> None:
+    del connection, method, params, call
+
+
+async def _nothing_to_restore(connection: Connection, link: Link) -> None:
+    del connection, link
 
 
 async def _serve(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:

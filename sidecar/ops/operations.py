@@ -5,6 +5,7 @@ The way of one call: envelope -> connection -> channel -> server, and the bytes 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,24 +114,21 @@ class Operations:
         begun = request.peer.loop.time()
         tries = 0
         repeated = False
+        lost: errors.SidecarError | None = None
         while True:
             tries += 1
+            link = await _link(connection, request, lost, begun + TRY_SECONDS)
             request.delivered = "no"
-            link: Link | None = None
             try:
-                link = await connection.acquire(request)
-                _check_offered(request.method, link)
-                await connection.gate.enter(request)
-                try:
-                    outcome: Payload = await work(request, envelope, connection, link)
-                finally:
-                    connection.gate.leave()
+                return await self._try(request, envelope, connection, link, work)
             except SessionGone as error:
-                if link is not None:
-                    connection.drop(link, errors.SessionExpired(error.message, delivered="no"))
+                connection.renew(link)
                 if tries > 1:
                     raise
+                lost = error
             except _RETRIED as error:
+                if isinstance(error, errors.ConnectFailed):
+                    connection.unreachable(link, error)
                 if error.extra.get("reason") == "disconnected":
                     raise
                 if error.delivered == "no" and tries < TRIES and request.peer.loop.time() - begun < TRY_SECONDS:
@@ -139,10 +137,34 @@ class Operations:
                     repeated = True
                 else:
                     raise
-            else:
-                connection.last_success = time.time()
-                return outcome  # type: ignore[return-value]  # a view of bytes is written like bytes
+                lost = error
             request.attempts = tries + 1
+
+    async def _try(
+        self,
+        request: Request,
+        envelope: Envelope,
+        connection: Connection,
+        link: Link,
+        work: Callable[[Request, Envelope, Connection, Link], Any],
+    ) -> Outcome:
+        """Make one try over one link, and let the connection know how it went."""
+        _check_offered(request.method, link)
+        trying = connection.circuit.check()
+        error: errors.SidecarError | None = errors.Cancelled("left")
+        try:
+            await connection.gate.enter(request)
+            try:
+                outcome: Payload = await work(request, envelope, connection, link)
+            finally:
+                connection.gate.leave()
+            error = None
+        except errors.SidecarError as caught:
+            error = caught
+            raise
+        finally:
+            connection.finished(error, trying=trying)
+        return outcome  # type: ignore[return-value]  # a view of bytes is written like bytes
 
     async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
         result = await self._send(request, envelope, connection, link, envelope.params)
@@ -168,8 +190,8 @@ class Operations:
         headers: dict[str, str] | None = dict(envelope.headers) if envelope.headers else None
         if link.agreed.modern:
             meta = dict(link.agreed.meta)
-            if link.log_level is not None:
-                meta[_LOG_LEVEL_KEY] = link.log_level
+            if connection.desired.log_level is not None:
+                meta[_LOG_LEVEL_KEY] = connection.desired.log_level
             headers = {**(headers or {}), **modern_headers(link, method, params)}
         on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None
         if envelope.progress:
@@ -205,14 +227,13 @@ class Operations:
         return tell
 
     async def _set_level(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+        level = envelope.params.get("level")
+        if link.agreed.modern and (level is None or frames.text_of(level) is None):
+            raise invalid("/level", "must be a string")
         if not link.agreed.modern:
             await self._send(request, envelope, connection, link, envelope.params)
-        else:
-            # The modern era has no such request: the level rides on every request instead.
-            level = envelope.params.get("level")
-            if level is None or frames.text_of(level) is None:
-                raise invalid("/level", "must be a string")
-            link.log_level = bytes(level)
+        # The modern era has no such request: the level rides on every request instead.
+        connection.desired.log_level = bytes(level) if level is not None else None
         return b"{}"
 
     async def _all_pages(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
@@ -257,6 +278,25 @@ class Operations:
         scope = ("", "", "")
         nothing = Envelope(scope, connection.name, None, False, False, True, {}, {})
         return await self._with_retry(request, nothing, connection, work)
+
+
+async def _link(connection: Connection, request: Request, lost: errors.SidecarError | None, until: float) -> Link:
+    """Return the live link. A repetition of what never left waits no longer than the second it has."""
+    if lost is None:
+        return await connection.acquire(request)
+    bounded = lost.delivered == "no" and not isinstance(lost, SessionGone)
+    try:
+        async with asyncio.timeout_at(until if bounded else None):
+            return await connection.acquire(request)
+    except TimeoutError:
+        raise lost from None
+    except errors.SidecarError as error:
+        if isinstance(lost, SessionGone):
+            raise errors.SessionExpired(
+                f"the session expired, and a new one could not be made: {error.message}", delivered="no"
+            ) from None
+        # Never say "no" of a call that may have arrived, and what it died of says more than what came after.
+        raise lost from None
 
 
 def _check_offered(method: str, link: Link) -> None:

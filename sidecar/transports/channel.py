@@ -129,6 +129,9 @@ class Channel(abc.ABC):
     def pause(self, paused: bool) -> None:  # noqa: B027 - a transport that has nothing to do here is whole
         """Stop or go on reading from the server: the host reads too slowly."""
 
+    def configure(self, headers: Mapping[str, str]) -> None:  # noqa: B027 - stdio has no headers
+        """Send other headers from the next request on."""
+
     async def request(
         self,
         method: str,

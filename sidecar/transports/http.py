@@ -62,6 +62,10 @@ class HTTPChannel(Channel):
         self._running.set()
         self._stream: asyncio.Task[None] | None = None
 
+    def configure(self, headers: Mapping[str, str]) -> None:
+        """Send other headers from the next request on."""
+        self.headers = {name.lower(): value for name, value in headers.items()}
+
     def pause(self, paused: bool) -> None:
         """Stop or go on reading event streams."""
         if paused:

@@ -32,6 +32,19 @@ class Gate:
         self._refilled = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether calls are in flight or wait."""
+        return self.in_flight > 0 or bool(self._waiting)
+
+    def change(self, max_in_flight: int, rate: float | None, burst: int | None) -> None:
+        """Take new limits; calls in flight keep their places."""
+        self.max_in_flight = max_in_flight
+        self._rate = rate
+        self._burst = float(min(burst if burst is not None else math.ceil(rate or 1), _BURST_MAX))
+        self._tokens = min(self._tokens, self._burst)
+        self._wake()
+
     async def enter(self, track: Track) -> None:
         """Wait for a place. Raises Overloaded where the queue is full."""
         if not self._waiting and self._take():

@@ -18,7 +18,7 @@ LAYERS = (
     ("serve", "call"),
     ("methods", "ops"),
     ("hub",),
-    ("connection",),
+    ("connection", "opening", "serverinfo", "link", "recovery"),
     ("callbacks", "transports", "auth", "engine", "config"),
     ("vault",),
     ("errors", "wire_start", "telemetry"),

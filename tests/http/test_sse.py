@@ -42,8 +42,8 @@ def test_server_that_is_killed_ends_its_calls_with_1106(shared: Sidecar, server:
         program.get("/wait?key=killed&what=silent")
         program.kill()
         shared.answer(key).is_error(1106, delivered="maybe", retry="safe")
-        idle = shared.wait_told("servers/changed", lambda info: info["server"] == server and info["state"] == "idle")
-        assert idle["lastError"]["code"] == 1106
+        lost = shared.wait_told("servers/changed", lambda info: info["server"] == server and info["state"] == "retrying")
+        assert lost["lastError"]["code"] == 1106
 
 
 def test_endpoint_off_the_origin_is_refused(shared: Sidecar, server: str, raw_http: Program) -> None:

@@ -188,17 +188,19 @@ def test_empty_and_absent_scope_are_the_same(shared: Sidecar, server: str) -> No
     assert shared.tool(server, "echo").result
 
 
-def test_lost_connection_is_idle_and_returns_at_its_next_use(shared: Sidecar, server: str) -> None:
+def test_lost_connection_is_retrying_and_returns_by_itself(shared: Sidecar, server: str) -> None:
     first = shared.connect(server, raw())
     shared.tool(server, "kill").is_error(1107, signal="SIGKILL", delivered="maybe", retry="safe")
-    idle = shared.wait_told("servers/changed", lambda info: info["server"] == server and info["state"] == "idle")
-    assert idle["lastError"]["code"] == 1107
+    lost = shared.wait_told("servers/changed", lambda info: info["server"] == server and info["state"] == "retrying")
+    assert lost["lastError"]["code"] == 1107
+    assert lost["facts"]["process"] is False
+    assert lost["facts"]["reachable"] is False
     assert shared.tool(server, "echo").result
     second = shared.call("servers/get", {"server": server}).result
     assert second["state"] == "ready"
     assert second["generation"] == 2
     assert second["pid"] != first["pid"]
-    assert shared.states(server) == ["connecting", "ready", "idle", "connecting", "ready"]
+    assert shared.states(server) == ["connecting", "ready", "retrying", "ready"]
 
 
 def test_disconnect_ends_calls_and_forgets_the_name(shared: Sidecar, server: str) -> None:
