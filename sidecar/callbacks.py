@@ -40,6 +40,11 @@ class Host:
     def __init__(self, peer: Peer, capabilities: Mapping[str, Any]) -> None:
         """Ask `peer`, which promised `capabilities` in `initialize`."""
         self._peer = peer
+        self.capabilities: dict[str, Any] = {}
+        self.promise(capabilities)
+
+    def promise(self, capabilities: Mapping[str, Any]) -> None:
+        """Note what the host promised."""
         self.capabilities = {name: value for name, value in capabilities.items() if value is not None}
 
     def promises(self, name: str) -> bool:

@@ -57,7 +57,7 @@ class Process:
         self._parent = parent
         self._loop = asyncio.get_running_loop()
         self._stopped: asyncio.Future[int] = self._loop.create_future()
-        self._handlers: dict[str, Handler] = {"initialize": agreement.initialize, "ping": early.ping}
+        self._handlers: dict[str, Handler] = {"initialize": self._initialize, "ping": early.ping}
         self.writer = stdio.LineWriter(wire_out, self._broken, self._pressure)
         self.peer = Peer(self.writer, self._handlers, early=early.EARLY, max_frame=agreement.limits.max_frame_bytes)
         self.peer.refuse = self._refuse
@@ -105,6 +105,12 @@ class Process:
         elif self._drainer is None and not self.draining:
             seconds = DRAIN_SECONDS if self.agreement.initialized else None
             self._drainer = self._loop.create_task(self._drain(seconds))
+
+    def _initialize(self, request: Request) -> Outcome:
+        outcome = self.agreement.initialize(request)
+        if self.methods is not None:
+            self.methods.agree()
+        return outcome
 
     def _import(self) -> None:
         if not self._importing:

@@ -14,6 +14,7 @@ from sidecar.methods.process import ProcessMethods
 from sidecar.methods.servers import ServerMethods
 from sidecar.ops import Operations
 from sidecar.transports.guard import Guard
+from sidecar.vault import open_vault
 
 if TYPE_CHECKING:
     from sidecar.rpc import Handler
@@ -24,17 +25,23 @@ class Methods:
     """Serves everything but `initialize` and `ping`."""
 
     def __init__(self, process: Process) -> None:
-        """Build the hub from what `initialize` agreed on."""
-        agreement = process.agreement
+        """Build what serves; the settings are those of the process's agreement."""
+        self._agreement = process.agreement
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self.host = Host(process.peer, agreement.capabilities)
+        self.host = Host(process.peer, {})
+        self.vault = open_vault(lambda: self._agreement.vault, process.environ, self.host)
         self._notices = Notices(process.peer)
         self.hub = Hub(self._notices, Guard(soft), process.engine, process.environ)
-        self.hub.policy = _policy(agreement.egress)
-        self.hub.limits = limits_body(agreement.limits)
+        self.agree()
         self._operations = Operations(self.hub, self._notices)
-        self._parts = (ProcessMethods(process, self.hub), ServerMethods(process, self.hub, self._operations))
+        self._parts = (ProcessMethods(process, self.hub, self.vault), ServerMethods(process, self.hub, self._operations))
+
+    def agree(self) -> None:
+        """Take over what `initialize` agreed on: it may come after the models were loaded."""
+        self.host.promise(self._agreement.capabilities)
+        self.hub.policy = _policy(self._agreement.egress)
+        self.hub.limits = limits_body(self._agreement.limits)
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
@@ -53,8 +60,9 @@ class Methods:
         self.hub.pressure(pressed)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, then the vault."""
         await self.hub.close_all()
+        await self.vault.aclose()
 
 
 _LATER = frozenset(

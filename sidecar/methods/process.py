@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sidecar.hub import Hub
     from sidecar.request import Outcome, Request
     from sidecar.serve import Process
+    from sidecar.vault import Sealed
 
 DRAIN_SECONDS: Final = 10.0
 
@@ -27,10 +28,11 @@ DRAIN_SECONDS: Final = 10.0
 class ProcessMethods:
     """Serves `sidecar/*` and `shutdown`."""
 
-    def __init__(self, process: Process, hub: Hub) -> None:
-        """Tell about `process` and the connections of `hub`."""
+    def __init__(self, process: Process, hub: Hub, vault: Sealed) -> None:
+        """Tell about `process`, the connections of `hub` and the credential store."""
         self._process = process
         self._hub = hub
+        self._vault = vault
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
@@ -44,6 +46,7 @@ class ProcessMethods:
         """Serve `sidecar/health`."""
         params_of(wire.HealthParams, request)
         process = self._process
+        vault = self._vault.health()
         status = "ok"
         if process.draining:
             status = "draining"
@@ -51,6 +54,8 @@ class ProcessMethods:
             status = "degraded"
         elif not process.engine_ready.is_set():
             status = "starting"
+        elif vault["state"] in {"locked", "unavailable"}:
+            status = "degraded"
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return msgspec.json.encode(
             {
@@ -64,7 +69,7 @@ class ProcessMethods:
                 "openFds": _open_fds(),
                 "servers": self._hub.counts(),
                 "inFlight": self._hub.in_flight,
-                "vault": {"type": "memory", "state": "unused", "why": None},
+                "vault": vault,
             }
         )
 

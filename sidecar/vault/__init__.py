@@ -11,7 +11,7 @@ from sidecar.vault.base import Conflict, Entry, Key, Vault
 from sidecar.vault.sealed import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sidecar.vault.host import Asker
     from sidecar.wire_start import VaultConfig
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Conflict", "Entry", "Key", "Sealed", "Vault", "open_vault"]
 
 
-def open_vault(config: VaultConfig | None, environ: Mapping[str, str], host: Asker) -> Sealed:
-    """Return the vault that `config` asks for (None: `auto`); nothing is touched before its first use."""
+def open_vault(config: Callable[[], VaultConfig | None], environ: Mapping[str, str], host: Asker) -> Sealed:
+    """Return the vault that `config` asks for at its first use (None: `auto`); until then nothing is touched."""
     from sidecar.vault.choose import Choice
 
     choice = Choice(config, environ, host)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecar.vault.keys import GivenKey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sidecar import errors
     from sidecar.vault.host import Asker
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 class Choice:
     """A configuration, read."""
 
-    def __init__(self, config: VaultConfig | None, environ: Mapping[str, str], host: Asker) -> None:
-        """Read it; nothing is touched."""
-        self.kind = config.type if config is not None else "auto"
+    def __init__(self, config: Callable[[], VaultConfig | None], environ: Mapping[str, str], host: Asker) -> None:
+        """Read `config` when the vault is used first; nothing is touched."""
         self._config = config
         self._environ = environ
         self._host = host
+
+    def kind(self) -> str:
+        """Return the kind that is asked for."""
+        config = self._config()
+        return config.type if config is not None else "auto"
 
     def problem(self) -> errors.SidecarError | None:
         """Return what is wrong with the settings themselves."""

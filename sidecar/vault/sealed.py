@@ -35,13 +35,12 @@ class Sealed:
 
     def __init__(
         self,
-        kind: str,
+        kind: Callable[[], str],
         opener: Callable[[], Awaitable[Opened]],
         problem: Callable[[], errors.SidecarError | None] = lambda: None,
     ) -> None:
         """Use what `opener` opens at the first use; `problem` tells what is wrong with the settings alone."""
-        self.kind = kind
-        """The kind that was asked for, and the one that was chosen as soon as it is known."""
+        self._kind = kind
         self._opener = opener
         self._problem = problem
         self._opened: Opened | None = None
@@ -52,6 +51,11 @@ class Sealed:
         self._state = "unused"
         self._why: str | None = None
         self._unwritten: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind that was asked for, and the one that was chosen as soon as it is known."""
+        return self._opened[0].kind if self._opened is not None else self._kind()
 
     def key(self, *parts: str, scope: Mapping[str, str] | None = None, server: str | None = None) -> Key:
         """Return the key of an entry; `scope` and `server` are told to a host that keeps it, and name nothing."""
@@ -154,7 +158,6 @@ class Sealed:
         if (problem := self._problem()) is not None:
             raise problem
         self._opened = await self._opener()
-        self.kind = self._opened[0].kind
 
     async def _share(self, name: str, begin: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Do a thing once for all who wait for it: a store that hangs costs each of them one time-out, not the sum."""

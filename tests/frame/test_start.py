@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import time
+from pathlib import Path
 
 from sidecar import rpc
 from sidecar.request import Request
 from sidecar.stdio import LineWriter
 from tests.conftest import Start
-from tests.harness import PROGRAM, ROOT
+from tests.harness import PATIENCE, PROGRAM, ROOT
 from tests.programs import Program, raw
 
 HOST = {"name": "tests", "version": "1"}
@@ -136,3 +138,25 @@ def test_health_says_starting_or_ok_and_counts_servers(start: Start, modern: Pro
     assert health["uptimeMs"] > 0
     assert health["vault"]["state"] == "unused"
     assert health["since"].endswith("Z")
+
+
+def test_initialize_that_comes_after_the_models_were_loaded_counts_all_the_same(start: Start) -> None:
+    sidecar = start()
+    maps = Path(f"/proc/{sidecar.process.pid}/maps")
+    end = time.monotonic() + PATIENCE
+    while "/cryptography/" not in maps.read_text():  # the engine loads it, after everything of ours
+        assert time.monotonic() < end
+        os.sched_yield()
+    params = {
+        "protocolVersion": 1,
+        "host": HOST,
+        "egress": {"allowCommands": []},
+        "limits": {"maxServers": 1},
+        "vault": {"type": "memory"},
+    }
+    assert sidecar.call("initialize", params).result["limits"]["maxServers"] == 1
+    refused = sidecar.call("servers/connect", {"server": "s", "transport": raw()})
+    refused.is_error(1306, rule="egress")
+    refused = sidecar.call("servers/connect", {"server": "t", "transport": raw(), "lazy": True})
+    refused.is_error(1007, limit="maxServers", value=1)
+    assert sidecar.call("sidecar/health").result["vault"] == {"type": "memory", "state": "unused", "why": None}
