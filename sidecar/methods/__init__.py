@@ -35,7 +35,10 @@ class Methods:
         self.hub = Hub(self._notices, Guard(soft), process.engine, process.environ)
         self.agree()
         self._operations = Operations(self.hub, self._notices)
-        self._parts = (ProcessMethods(process, self.hub, self.vault), ServerMethods(process, self.hub, self._operations))
+        self._parts = (
+            ProcessMethods(process, self.hub, self.vault),
+            ServerMethods(process, self.hub, self._operations),
+        )
 
     def agree(self) -> None:
         """Take over what `initialize` agreed on: it may come after the models were loaded."""

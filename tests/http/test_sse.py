@@ -42,7 +42,9 @@ def test_server_that_is_killed_ends_its_calls_with_1106(shared: Sidecar, server:
         program.get("/wait?key=killed&what=silent")
         program.kill()
         shared.answer(key).is_error(1106, delivered="maybe", retry="safe")
-        lost = shared.wait_told("servers/changed", lambda info: info["server"] == server and info["state"] == "retrying")
+        lost = shared.wait_told(
+            "servers/changed", lambda info: info["server"] == server and info["state"] == "retrying"
+        )
         assert lost["lastError"]["code"] == 1106
 
 
