@@ -166,30 +166,3 @@ func (c *Client) restoreAll(ctx context.Context, s *session) *Error {
 	}
 	return nil
 }
-
-// handleNote takes one notification, in order, off the read loop.
-func (c *Client) handleNote(n note, dropped int) {
-	if dropped > 0 && c.opts.Logger != nil {
-		c.opts.Logger.Warn("notifications were dropped: the host's observer is too slow", "count", dropped)
-	}
-	switch n.method {
-	case notificationServersChanged:
-		var info ServerInfo
-		if err := json.Unmarshal(n.params, &info); err != nil {
-			if c.opts.Logger != nil {
-				c.opts.Logger.Warn("a notification of the sidecar has another shape", "method", n.method, "error", err)
-			}
-			return
-		}
-		info.Raw = n.params
-		c.generation(n.session, &info)
-		if c.opts.OnChanged != nil {
-			c.opts.OnChanged(&info)
-		}
-	case notificationSidecarDropped:
-		var drop droppedParams
-		if json.Unmarshal(n.params, &drop) == nil && c.opts.Logger != nil {
-			c.opts.Logger.Warn("the sidecar dropped messages: this host read too slowly", "what", drop.What, "count", drop.Count)
-		}
-	}
-}

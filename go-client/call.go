@@ -13,6 +13,7 @@ import (
 
 // call is one request of ours from its frame to its outcome.
 type call struct {
+	ctx     context.Context
 	frame   *outFrame
 	outcome chan outcome // one slot; filled once, by whoever removed the call from the table
 
@@ -95,7 +96,7 @@ func (p *peer) call(
 			}
 		}
 	}
-	c := &call{outcome: make(chan outcome, 1), listener: listener}
+	c := &call{ctx: ctx, outcome: make(chan outcome, 1), listener: listener}
 	if listener != nil {
 		c.woken = make(chan struct{}, 1)
 	}

@@ -11,8 +11,10 @@ import (
 // Client is a running sidecar and what this process knows of it. Its methods may be called from any goroutine. A
 // sidecar that dies is started again; see the package's documentation for what a caller notices.
 type Client struct {
-	opts  Options
-	notes *noteQueue
+	opts      Options
+	notes     *noteQueue
+	listeners listeners
+	lifetime  context.Context // ends with the client
 
 	mu       sync.Mutex
 	current  *session          // nil while there is none
@@ -21,7 +23,8 @@ type Client struct {
 	closing  bool              // no new work; set by Close, Drain and the crash limit
 	book     map[place]*record // what is connected, for the replay after a restart
 	logLevel string
-	err      error // why the client ended by itself
+	logins   map[string]struct{} // by their id: those that Options.Authorize is at work on
+	err      error               // why the client ended by itself
 	info     Info
 
 	stop     context.CancelFunc // ends starts and back-offs
@@ -31,21 +34,32 @@ type Client struct {
 
 // Start runs the sidecar and returns when it has answered. The context bounds the start alone. The error is a
 // StartFailed (1011) with the command, the exit code and the last words of a program that is missing or dies, or a
-// VersionMismatch (1008).
+// VersionMismatch (1008), or an InvalidParams (-32602) for options that contradict each other.
 func Start(ctx context.Context, opts *Options) (*Client, error) {
 	lifetime, stop := context.WithCancel(context.Background())
 	c := &Client{
-		opts:    opts.withDefaults(),
-		changed: make(chan struct{}),
-		book:    map[place]*record{},
-		stop:    stop,
-		done:    make(chan struct{}),
+		opts:     opts.withDefaults(),
+		lifetime: lifetime,
+		changed:  make(chan struct{}),
+		book:     map[place]*record{},
+		logins:   map[string]struct{}{},
+		stop:     stop,
+		done:     make(chan struct{}),
+	}
+	c.listeners.all = map[*listener]struct{}{}
+	if _, err := c.opts.promises(); err != nil {
+		stop()
+		return nil, err
+	}
+	if _, err := c.opts.vault(); err != nil {
+		stop()
+		return nil, err
 	}
 	c.notes = newNoteQueue(c.handleNote)
 	first, err := c.startSession(ctx, 1)
 	if err != nil {
 		stop()
-		c.notes.close()
+		c.notes.close(c.opts.StopTimeout)
 		return nil, err
 	}
 	c.enter(first)
@@ -58,6 +72,9 @@ func (c *Client) enter(s *session) {
 	c.current, c.info, c.lives = s, s.info, s.number
 	c.broadcast()
 	c.mu.Unlock()
+	c.hook(func() {
+		observe(c.opts.OnReady, Ready{Life: s.number, PID: s.process.pid, Took: s.took, Info: s.info})
+	})
 }
 
 // broadcast wakes who waits for a session; mu is held.
@@ -108,8 +125,9 @@ func (c *Client) Err() error {
 }
 
 // Close ends the sidecar and all its servers: calls in flight are cut with their true Delivered, sessions are closed
-// politely; what does not end within Options.StopTimeout is interrupted, then killed. It waits for the end, so a
-// callback of Options must not call it itself. Closing twice is fine.
+// politely; what does not end within Options.StopTimeout is interrupted, then killed. It waits for the end, and for an
+// observer that is at work no longer than Options.StopTimeout: so an observer may call it too, and gets it back after
+// that time. Closing twice is fine.
 func (c *Client) Close() error {
 	c.closeReq.Do(func() {
 		c.mu.Lock()

@@ -67,8 +67,9 @@ func hostKeepsTo(t *testing.T, path string, file transcript) {
 	defer listener.Close()
 	go player.listen(listener)
 	client, err := Start(within(t), &Options{
-		Command: []string{os.Args[0]},
-		Env:     []string{envTranscript + "=" + path, envEvents + "=" + socket, "GORACE=atexit_sleep_ms=0"},
+		Command:     []string{os.Args[0]},
+		HangTimeout: -1, // no ping of the watch between the lines of the file
+		Env:         []string{envTranscript + "=" + path, envEvents + "=" + socket, "GORACE=atexit_sleep_ms=0"},
 		OnChanged: func(info *ServerInfo) {
 			player.mu.Lock()
 			player.changed = append(player.changed, info.State)

@@ -14,12 +14,12 @@ type request struct {
 	method   string
 	params   []byte // a JSON object
 	progress func(*mcp.ProgressNotificationParams)
+	patient  bool // it waits for a person: Options.Timeout does not bound it
 }
 
 const (
-	maxTries   = 3
-	retrySpan  = time.Second // for calls that never left
-	methodTest = "servers/test"
+	maxTries  = 3
+	retrySpan = time.Second // for calls that never left
 )
 
 // repeatable are the methods that only read: after an uncertain delivery they may run once more.
@@ -27,6 +27,7 @@ var repeatable = map[string]bool{
 	MethodPing: true, MethodSidecarHealth: true, MethodServersList: true, MethodServersGet: true, MethodServersPing: true,
 	MethodToolsList: true, MethodResourcesList: true, MethodResourcesTemplatesList: true, MethodResourcesRead: true,
 	MethodPromptsList: true, MethodPromptsGet: true, MethodCompletionComplete: true,
+	MethodSkillsList: true, MethodSkillsGet: true, MethodSkillsRead: true, MethodTasksGet: true, MethodAuthStatus: true,
 }
 
 func (r *request) mayRepeat() bool {
@@ -47,7 +48,7 @@ func (r *request) mayRepeat() bool {
 // rule of section 6 for 1009: what never left, at most three tries within a second; what may have arrived, once, and
 // only reads and idempotent calls. Nothing else is repeated here.
 func (c *Client) do(ctx context.Context, r request) (json.RawMessage, *Error) {
-	if _, ok := ctx.Deadline(); !ok && c.opts.Timeout > 0 {
+	if _, ok := ctx.Deadline(); !ok && c.opts.Timeout > 0 && !r.patient {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.opts.Timeout)
 		defer cancel()
@@ -137,7 +138,7 @@ func (c *Client) abandon(s *session) {
 // once is one try: the address is restored if need be, then the call is sent.
 func (c *Client) once(ctx context.Context, s *session, r request) (json.RawMessage, *Error) {
 	switch r.method {
-	case MethodServersConnect, methodTest: // bring their own configuration
+	case MethodServersConnect, MethodServersTest: // bring their own configuration
 	case MethodServersList:
 		if failure := c.restoreAll(ctx, s); failure != nil {
 			return nil, unsent(failure)

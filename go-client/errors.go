@@ -22,7 +22,7 @@ const (
 // sentinels through [errors.Is], which looks at the code alone; the message is for people.
 //
 // A DeadlineExceeded is also [context.DeadlineExceeded], a Cancelled is also [context.Canceled], and [errors.As]
-// finds the *[RemoteError] of a 1501.
+// finds the *[RemoteError] of a 1501 and the *[AuthRequiredError] of a 1301.
 type Error struct {
 	// Code is a standard JSON-RPC code, which speaks of the hop to the sidecar, or 1000 to 1999.
 	Code int
@@ -71,8 +71,14 @@ func (e *Error) Is(target error) bool {
 		e.Code == CodeCancelled && target == context.Canceled
 }
 
-// As finds the server's own error of a 1501.
+// As finds the server's own error of a 1501, and the login of a 1301.
 func (e *Error) As(target any) bool {
+	if required, ok := target.(**AuthRequiredError); ok {
+		if found := e.authRequired(); found != nil {
+			*required = found
+			return true
+		}
+	}
 	if remote, ok := target.(**RemoteError); ok {
 		if found := e.remote(); found != nil {
 			*remote = found

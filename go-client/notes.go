@@ -3,16 +3,19 @@ package sidecar
 import (
 	"encoding/json"
 	"sync"
+	"time"
 )
 
-// note is a notification of the sidecar, with the life it came from.
+// note is a notification of the sidecar, with the life it came from; or a hook of this client that runs in its turn.
 type note struct {
 	session int
 	method  string
 	params  json.RawMessage
+	hook    func()
 }
 
-// maxQueuedNotes bounds what a slow observer can pile up; the oldest go first and are counted.
+// maxQueuedNotes bounds what a slow observer can pile up. Log messages stay out first and are counted; so does
+// everything but this client's own hooks when ten times as much waits.
 const maxQueuedNotes = 10_000
 
 // noteQueue hands notifications over in order, one at a time, off the read loop.
@@ -35,11 +38,12 @@ func newNoteQueue(handle func(n note, dropped int)) *noteQueue {
 
 func (q *noteQueue) push(n note) {
 	q.mu.Lock()
-	if len(q.queue) >= maxQueuedNotes {
-		q.queue = q.queue[1:]
+	waiting := len(q.queue)
+	if n.hook == nil && (waiting >= 10*maxQueuedNotes || waiting >= maxQueuedNotes && n.method == notificationMessage) {
 		q.dropped++
+	} else {
+		q.queue = append(q.queue, n)
 	}
-	q.queue = append(q.queue, n)
 	q.mu.Unlock()
 	q.nudge()
 }
@@ -51,13 +55,19 @@ func (q *noteQueue) nudge() {
 	}
 }
 
-// close ends the queue after what is in it.
-func (q *noteQueue) close() {
+// close ends the queue after what is in it, and waits for that no longer than it is told: an observer that hangs, or
+// one that itself waits for this end, holds up nobody.
+func (q *noteQueue) close(patience time.Duration) {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
 	q.nudge()
-	<-q.done
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-q.done:
+	case <-timer.C:
+	}
 }
 
 func (q *noteQueue) run() {

@@ -127,12 +127,48 @@ func serve(more map[string]reverseHandler) {
 			os.Exit(4)
 			return nil, nil
 		},
-		"test/ask": func(ctx context.Context, raw json.RawMessage) (any, error) {
-			answer, failure := p.call(ctx, "roots/list", raw, nil)
+		"test/ask": func(ctx context.Context, raw json.RawMessage) (any, error) { // a question of the sidecar
+			var asked struct {
+				Method string          `json:"method"`
+				Params json.RawMessage `json:"params"`
+				Cancel bool            `json:"cancel"`
+			}
+			if err := json.Unmarshal(raw, &asked); err != nil {
+				return nil, err
+			}
+			if asked.Cancel {
+				bounded, cancel := context.WithCancel(ctx)
+				ctx = bounded
+				time.AfterFunc(50*time.Millisecond, cancel)
+			}
+			answer, failure := p.call(ctx, asked.Method, asked.Params, nil)
 			if failure != nil {
 				return nil, failure
 			}
 			return answer, nil
+		},
+		"test/askHere": func(ctx context.Context, raw json.RawMessage) (any, error) { // names this very call
+			id := p.newestInbound()
+			params := []byte(`{"server":"a","scope":{},"requestId":` + id + `}`)
+			answer, failure := p.call(context.WithoutCancel(ctx), "roots/list", params, nil)
+			if failure != nil {
+				return nil, failure
+			}
+			return answer, nil
+		},
+		"test/tell": func(_ context.Context, raw json.RawMessage) (any, error) { // notifications of the sidecar
+			var told struct {
+				Count  int             `json:"count"`
+				Method string          `json:"method"`
+				Params json.RawMessage `json:"params"`
+			}
+			if err := json.Unmarshal(raw, &told); err != nil {
+				return nil, err
+			}
+			for range max(1, told.Count) {
+				p.send(notificationFrame(told.Method, told.Params))
+			}
+			return map[string]any{}, nil
 		},
 	}
 	for method, handler := range more {
@@ -140,6 +176,16 @@ func serve(more map[string]reverseHandler) {
 	}
 	p = newPeer(os.Stdin, nopWriteCloser{os.Stdout}, peerConfig{handlers: handlers})
 	p.run()
+}
+
+// newestInbound returns the id of the only request that is open.
+func (p *peer) newestInbound() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, asked := range p.inbound {
+		return string(asked.rawID)
+	}
+	return "null"
 }
 
 // callTool counts in the file named by the arguments, and dies where they say so.

@@ -2,29 +2,24 @@ package sidecar
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mcp-sidecar/mcp-sidecar/go-client/internal/jsonscan"
 	"github.com/mcp-sidecar/mcp-sidecar/go-client/mcp"
 )
-
-// reverseHandler answers a request of the sidecar. Its context ends with the request's own deadline or cancel.
-type reverseHandler func(ctx context.Context, params json.RawMessage) (result any, err error)
 
 // peerConfig is what a peer needs from its owner. The callbacks run on the read loop and must not block.
 type peerConfig struct {
 	maxFrame int
 	handlers map[string]reverseHandler
 	notify   func(method string, params json.RawMessage)
-	broken   func(err error) // the pipe to the sidecar failed; the owner ends the process, and with it the peer
+	panicked func(where string, value any) // a handler did; its stack is still there
+	broken   func(err error)               // the pipe to the sidecar failed; the owner ends the process, and with it the peer
 }
 
 // peer is one JSON-RPC connection over a pair of pipes. It knows no MCP. What is in flight is one entry in one table,
@@ -32,15 +27,16 @@ type peerConfig struct {
 type peer struct {
 	peerConfig
 	in     io.Reader
+	moved  atomic.Int64 // bytes in either direction: whether the other side lives
 	writer *frameWriter
 	maxOut atomic.Int64
 	lastID atomic.Int64
 
 	mu      sync.Mutex
 	pending map[int64]*call
-	inbound map[string]context.CancelFunc // requests of the sidecar by their id
-	err     error                         // why the peer ended; nil while it lives
-	done    chan struct{}                 // closed when nothing is pending and nothing more will come
+	inbound map[string]*inbound // requests of the sidecar by their id
+	err     error               // why the peer ended; nil while it lives
+	done    chan struct{}       // closed when nothing is pending and nothing more will come
 }
 
 func newPeer(in io.Reader, out io.WriteCloser, config peerConfig) *peer {
@@ -49,12 +45,12 @@ func newPeer(in io.Reader, out io.WriteCloser, config peerConfig) *peer {
 	}
 	p := &peer{
 		peerConfig: config,
-		in:         in,
-		writer:     newFrameWriter(out),
 		pending:    map[int64]*call{},
-		inbound:    map[string]context.CancelFunc{},
+		inbound:    map[string]*inbound{},
 		done:       make(chan struct{}),
 	}
+	p.in = meteredReader{in, &p.moved}
+	p.writer = newFrameWriter(meteredWriter{out, &p.moved})
 	p.maxOut.Store(int64(config.maxFrame))
 	return p
 }
@@ -105,8 +101,8 @@ func (p *peer) end(err error) {
 	}
 	calls := p.pending
 	p.pending = map[int64]*call{}
-	for _, cancel := range p.inbound {
-		cancel()
+	for _, asked := range p.inbound {
+		asked.cancel()
 	}
 	p.mu.Unlock()
 	p.writer.fail(err)
@@ -241,108 +237,7 @@ func (p *peer) cancelInbound(raw []byte) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cancel := p.inbound[idKey(note.RequestID)]; cancel != nil {
-		cancel()
+	if asked := p.inbound[idKey(note.RequestID)]; asked != nil {
+		asked.cancel()
 	}
-}
-
-// request serves a request of the sidecar in a goroutine of its own; it is answered exactly once.
-func (p *peer) request(f *frame) *frameFault {
-	key := idKey(f.id)
-	params := f.params
-	if params == nil {
-		params = []byte("{}")
-	}
-	p.mu.Lock()
-	if p.inbound[key] != nil {
-		p.mu.Unlock()
-		return &frameFault{code: CodeInvalidRequest, why: "invalid request: this id is already in flight", rawID: f.id}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeoutOf(params))
-	p.inbound[key] = cancel
-	p.mu.Unlock()
-	if jsonscan.Kind(params) != '{' {
-		p.reply(f.id, nil, localError(CodeInvalidParams, "", "params must be an object", nil, map[string]any{"path": ""}))
-		return nil
-	}
-	if f.method == MethodPing { // answered on the spot, so that it also shows that the read loop lives
-		p.reply(f.id, pong(params), nil)
-		return nil
-	}
-	handler := p.handlers[f.method]
-	if handler == nil {
-		p.reply(f.id, nil, localError(CodeMethodNotFound, "", fmt.Sprintf("unknown method %.100q", f.method), nil, nil))
-		return nil
-	}
-	go p.serve(ctx, f.id, handler, params)
-	return nil
-}
-
-func (p *peer) serve(ctx context.Context, rawID []byte, handler reverseHandler, params json.RawMessage) {
-	result, err := handler(ctx, params)
-	var failure *Error
-	if err == nil {
-		raw, encodeErr := marshal(result)
-		if err = encodeErr; err == nil {
-			p.reply(rawID, raw, nil)
-			return
-		}
-	}
-	switch {
-	case errors.As(err, &failure):
-	case ctx.Err() != nil:
-		failure = errContext(ctx, DeliveredMaybe, "wait")
-	default:
-		failure = localError(CodeInternal, "", err.Error(), err, nil)
-	}
-	p.reply(rawID, nil, failure)
-}
-
-func (p *peer) reply(rawID, result []byte, failure *Error) {
-	p.mu.Lock()
-	key := idKey(rawID)
-	if cancel := p.inbound[key]; cancel != nil {
-		cancel()
-		delete(p.inbound, key)
-	}
-	p.mu.Unlock()
-	line := answerFrame(rawID, result)
-	if failure == nil && len(line)-1 > int(p.maxOut.Load()) {
-		failure = localError(CodeInternal, "", "the answer is longer than maxFrameBytes", nil, nil)
-	}
-	if failure != nil {
-		line = errorFrame(rawID, failure)
-	}
-	p.send(line)
-}
-
-func pong(params []byte) []byte {
-	result := []byte("{}")
-	_ = jsonscan.Object(params, func(key string, value []byte) error {
-		if key == "payload" {
-			result = append(append([]byte(`{"payload":`), value...), '}')
-		}
-		return nil
-	}) // params were valid JSON with the frame
-	return result
-}
-
-// reverseTimeout bounds a request of the sidecar that names no time of its own; past it nobody waits for the answer.
-const reverseTimeout = 24 * time.Hour
-
-func timeoutOf(params []byte) time.Duration {
-	var ms float64
-	if jsonscan.Kind(params) != '{' {
-		return reverseTimeout
-	}
-	err := jsonscan.Object(params, func(key string, value []byte) error {
-		if key == "timeoutMs" {
-			return json.Unmarshal(value, &ms)
-		}
-		return nil
-	})
-	if err != nil || ms <= 0 || ms > float64(reverseTimeout/time.Millisecond) {
-		return reverseTimeout
-	}
-	return time.Duration(ms * float64(time.Millisecond))
 }

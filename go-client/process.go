@@ -2,7 +2,6 @@ package sidecar
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -125,22 +124,6 @@ func (p *process) stop(step time.Duration) {
 	<-p.exited
 }
 
-// Exit tells how a sidecar process ended.
-type Exit struct {
-	// PID was its process id.
-	PID int
-	// ExitCode is its exit code, -1 if a signal ended it.
-	ExitCode int
-	// Signal is the name of the signal that ended it, such as "SIGKILL"; "" otherwise.
-	Signal string
-	// Uptime is how long it ran.
-	Uptime time.Duration
-	// StderrTail is the last 2 kB it wrote to stderr.
-	StderrTail string
-	// Restarting says whether another will be started.
-	Restarting bool
-}
-
 // exit describes the end; only after exited is closed.
 func (p *process) exit() Exit {
 	e := Exit{PID: p.pid, ExitCode: -1, Uptime: time.Since(p.started), StderrTail: p.stderr.tail()}
@@ -153,11 +136,4 @@ func (p *process) exit() Exit {
 		}
 	}
 	return e
-}
-
-func (e Exit) String() string {
-	if e.Signal != "" {
-		return "signal: " + e.Signal
-	}
-	return fmt.Sprintf("exit code %d", e.ExitCode)
 }

@@ -69,7 +69,7 @@ func TestGarbageOnStdoutCostsNothing(t *testing.T) {
 
 func TestAQuestionThatNobodyAnswersIsRefusedAtOnce(t *testing.T) {
 	c := startPart(t, part("good"))
-	_, err := c.Request(within(t), "test/ask", nil)
+	_, err := c.Request(within(t), "test/ask", map[string]any{"method": "roots/list", "params": map[string]any{"server": "a"}})
 	wantCode(t, err, CodeMethodNotFound, "")
 	works(t, c)
 }

@@ -36,22 +36,49 @@ func (c *Client) AllServers(ctx context.Context) ([]*ServerInfo, error) {
 // Connect makes the connection of one server and returns when it is ready. A connection that cannot be made is an
 // error; its address stays, and a later Connect or call tries again. The same config again joins what is there;
 // another config under the same name is a ServerExists (1111) unless config.Replace is set.
+//
+// Where a person must log in, Connect returns the server and an *[AuthRequiredError]. With Options.Authorize, or with
+// [WaitReady], it waits for the end of the login instead, by default ten minutes.
 func (c *ScopedClient) Connect(ctx context.Context, name string, config *ServerConfig) (*Server, error) {
+	patient := config != nil && config.Wait == WaitReady
+	if config != nil && config.Wait == WaitDefault && c.client.opts.Authorize != nil {
+		copied := *config
+		copied.Wait, patient = WaitReady, true
+		config = &copied
+	}
+	raw, failure := c.connectParams(name, config)
+	if failure != nil {
+		return nil, failure
+	}
+	server := c.Server(name)
+	raw, failure = c.client.do(ctx, request{method: MethodServersConnect, params: raw, patient: patient})
+	if failure != nil {
+		if required := failure.authRequired(); required != nil {
+			return server, required
+		}
+		return nil, failure
+	}
+	info, err := c.client.serverInfo(MethodServersConnect, raw)
+	if err != nil {
+		return nil, err
+	}
+	if info.State == StateAuthorizing && info.Authorization != nil {
+		return server, loginNeeded(info)
+	}
+	return server, nil
+}
+
+// connectParams are the params of servers/connect and servers/test.
+func (c *ScopedClient) connectParams(name string, config *ServerConfig) ([]byte, *Error) {
 	if config == nil || config.Transport == nil {
 		return nil, localError(CodeInvalidParams, "", "the config needs a Transport: HTTP, SSE or Stdio", nil,
 			map[string]any{"path": "/transport"})
 	}
 	raw, failure := encodeParams(config)
-	if failure == nil {
-		raw, failure = prepend(raw, member{"server", name}, member{"scope", c.scope})
-	}
 	if failure != nil {
 		return nil, failure
 	}
-	if _, failure = c.client.do(ctx, request{method: MethodServersConnect, params: raw}); failure != nil {
-		return nil, failure
-	}
-	return c.Server(name), nil
+	return prepend(raw, member{"server", name}, member{"scope", c.scope})
 }
 
 // Server returns a handle for a server of this scope. It does no I/O: a name that is not connected shows at its first
@@ -70,15 +97,20 @@ func (c *Client) listServers(ctx context.Context, params listServersParams) ([]*
 	if err != nil {
 		return nil, err
 	}
+	return c.serverInfos(MethodServersList, raw)
+}
+
+// serverInfos reads the list of a result.
+func (c *Client) serverInfos(method string, raw json.RawMessage) ([]*ServerInfo, error) {
 	var list struct {
 		Servers []json.RawMessage `json:"servers"`
 	}
-	if err := decodeOwn(MethodServersList, raw, &list); err != nil {
+	if err := decodeOwn(method, raw, &list); err != nil {
 		return nil, err
 	}
 	infos := make([]*ServerInfo, 0, len(list.Servers))
 	for _, element := range list.Servers {
-		info, err := c.serverInfo(MethodServersList, element)
+		info, err := c.serverInfo(method, element)
 		if err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcp-sidecar/mcp-sidecar/go-client/mcp"
@@ -16,41 +17,65 @@ type session struct {
 	process *process
 	peer    *peer
 	info    Info
+	took    time.Duration // from its start to its first answer
+	hung    atomic.Bool   // it was killed because it did not answer
 	ended   chan struct{} // closed when the process is gone and nothing is pending
 }
 
-// startSession starts a sidecar and shakes hands with it. On failure nothing is left behind.
+// startSession starts a sidecar and shakes hands with it. On failure nothing is left behind, and the observers are
+// told.
 func (c *Client) startSession(ctx context.Context, number int) (*session, error) {
+	s, exit, err := c.tryStart(ctx, number)
+	if err == nil {
+		return s, nil
+	}
+	exit.Life, exit.Err = number, err
+	c.report(exit, nil)
+	return nil, err
+}
+
+func (c *Client) tryStart(ctx context.Context, number int) (*session, Exit, error) {
+	none := Exit{ExitCode: -1}
 	command, err := locate(c.opts.Command)
 	if err != nil {
-		return nil, localError(CodeStartFailed, DeliveredNo, err.Error(), err, nil)
+		return nil, none, localError(CodeStartFailed, DeliveredNo, err.Error(), err, nil)
+	}
+	if err := verify(c.opts.Checksums); err != nil {
+		return nil, none, startFailed(command, err.Error(), err, nil)
 	}
 	relay := newStderrRelay(c.opts.Stderr, c.opts.Logger)
 	proc, err := startProcess(command, c.opts.Env, c.opts.Dir, relay)
 	if err != nil {
-		return nil, startFailed(command, err.Error(), err, nil)
+		return nil, none, startFailed(command, err.Error()+"; "+searchOrder, err, nil)
 	}
 	s := &session{number: number, process: proc, ended: make(chan struct{})}
 	s.peer = newPeer(proc.stdout, proc.stdin, peerConfig{
 		maxFrame: c.opts.maxFrame(),
-		notify:   func(method string, params json.RawMessage) { c.notes.push(note{s.number, method, params}) },
+		handlers: c.handlers(),
+		notify:   func(method string, params json.RawMessage) { c.notified(s.number, method, params) },
+		panicked: c.panicked,
 		broken:   func(error) { proc.signal(killSignal) },
 	})
 	go s.run()
+	c.hook(func() { observe(c.opts.OnStart, Started{Life: number, PID: proc.pid, Command: command}) })
 	if err := s.initialize(ctx, &c.opts); err != nil {
 		proc.signal(killSignal)
 		<-s.ended
 		var failure *Error
 		if errors.As(err, &failure) && failure.Code == CodeVersionMismatch {
-			return nil, failure
+			return nil, proc.exit(), failure
 		}
 		if errors.Is(ctx.Err(), context.Canceled) { // the caller's wish, no fault of the program
-			return nil, errContext(ctx, DeliveredNo, "queue")
+			return nil, proc.exit(), errContext(ctx, DeliveredNo, "queue")
 		}
 		exit := proc.exit()
-		return nil, startFailed(command, startReason(err, exit), err, &exit)
+		return nil, exit, startFailed(command, startReason(err, exit), err, &exit)
 	}
-	return s, nil
+	if c.opts.HangTimeout > 0 {
+		go s.watch(c.opts.HangTimeout)
+	}
+	s.took = time.Since(proc.started)
+	return s, Exit{}, nil
 }
 
 // stdoutGrace is how long a sidecar may still clean up after it has closed its stdout.
@@ -74,9 +99,17 @@ func (s *session) run() {
 func (s *session) initialize(ctx context.Context, opts *Options) error {
 	ctx, cancel := context.WithTimeout(ctx, opts.StartTimeout)
 	defer cancel()
+	promised, err := opts.promises()
+	if err != nil {
+		return err
+	}
+	vault, err := opts.vault()
+	if err != nil {
+		return err
+	}
 	params, failure := encodeParams(initializeParams{
-		ProtocolVersion: ProtocolVersion, Host: opts.Host,
-		Limits: opts.Limits, Egress: opts.Egress, Vault: opts.Vault,
+		ProtocolVersion: ProtocolVersion, Host: opts.Host, Capabilities: promised,
+		Limits: opts.Limits, Egress: opts.Egress, Vault: vault,
 	})
 	if failure != nil {
 		return failure
@@ -92,6 +125,10 @@ func (s *session) initialize(ctx context.Context, opts *Options) error {
 	if s.info.ProtocolVersion != ProtocolVersion {
 		return localError(CodeVersionMismatch, DeliveredNo, "the sidecar speaks another version of the wire", nil,
 			map[string]any{"want": ProtocolVersion, "have": s.info.ProtocolVersion})
+	}
+	if want, have := opts.SidecarVersion, s.info.Sidecar.Version; want != "" && want != have {
+		return localError(CodeVersionMismatch, DeliveredNo, "the sidecar has another version than Options.SidecarVersion", nil,
+			map[string]any{"want": want, "have": have})
 	}
 	if limit := s.info.Limits.MaxFrameBytes; limit > 0 {
 		s.peer.maxOut.Store(int64(limit))
@@ -123,8 +160,6 @@ func startFailed(command []string, reason string, cause error, exit *Exit) *Erro
 		if tail := strings.TrimSpace(exit.StderrTail); tail != "" {
 			message += "; its last words: " + tail
 		}
-	} else {
-		message += "; " + searchOrder
 	}
 	return localError(CodeStartFailed, DeliveredNo, message, cause, extra)
 }

@@ -17,7 +17,8 @@ const (
 func (c *Client) supervise(ctx context.Context, s *session) {
 	defer func() {
 		c.stop()
-		c.notes.close()
+		c.notes.close(c.opts.StopTimeout)
+		c.listeners.close()
 		close(c.done)
 	}()
 	crashes := &crashCount{limit: c.opts.MaxCrashes, window: c.opts.CrashWindow}
@@ -27,13 +28,14 @@ func (c *Client) supervise(ctx context.Context, s *session) {
 		<-s.ended
 		backOff = firstBackOff // it was ready
 		exit := s.process.exit()
+		exit.Life, exit.Ready, exit.Hung = s.number, true, s.hung.Load()
 		if !c.leave(s) {
-			c.report(s, exit)
+			c.report(exit, s.process.stderr)
 			return
 		}
 		over := crashes.add(time.Now())
 		exit.Restarting = !over
-		c.report(s, exit)
+		c.report(exit, s.process.stderr)
 		reason := exit.String()
 		for s = nil; s == nil; {
 			if over {
@@ -54,9 +56,6 @@ func (c *Client) supervise(ctx context.Context, s *session) {
 			}
 			if ctx.Err() != nil {
 				return
-			}
-			if c.opts.Logger != nil {
-				c.opts.Logger.Error("the sidecar could not be started again", "error", err)
 			}
 			reason = err.Error()
 			over = crashes.add(time.Now())
@@ -109,20 +108,27 @@ func (c *Client) fail(err *Error) {
 	c.mu.Unlock()
 }
 
+// hook runs an observer of the client's own life in its turn among the others.
+func (c *Client) hook(run func()) { c.notes.push(note{hook: run}) }
+
 // report tells the host how a sidecar ended, after its last log lines; a logger that never returns is not waited for.
-func (c *Client) report(s *session, exit Exit) {
-	timer := time.NewTimer(c.opts.StopTimeout)
-	defer timer.Stop()
-	select {
-	case <-s.process.stderr.done:
-	case <-timer.C:
-	}
-	if c.opts.Logger != nil {
-		c.opts.Logger.Info("the sidecar ended", "pid", exit.PID, "how", exit.String(), "restarting", exit.Restarting)
-	}
-	if c.opts.OnExit != nil {
-		c.opts.OnExit(exit)
-	}
+func (c *Client) report(exit Exit, stderr *stderrRelay) {
+	c.hook(func() {
+		if stderr != nil {
+			timer := time.NewTimer(c.opts.StopTimeout)
+			defer timer.Stop()
+			select {
+			case <-stderr.done:
+			case <-timer.C:
+			}
+		}
+		if logger := c.opts.Logger; logger != nil && exit.Err != nil {
+			logger.Error("the sidecar could not be started", "error", exit.Err)
+		} else if logger != nil {
+			logger.Info("the sidecar ended", "pid", exit.PID, "how", exit.String(), "restarting", exit.Restarting)
+		}
+		observe(c.opts.OnExit, exit)
+	})
 }
 
 // jitter spreads a pause over +-20 %, so that many hosts do not start again in step.

@@ -233,14 +233,14 @@ type HostInfo struct {
 
 // ElicitationCapabilities: Which elicitation modes the host can answer.
 type ElicitationCapabilities struct {
-	Form map[string]json.RawMessage `json:"form,omitzero"`
-	URL  map[string]json.RawMessage `json:"url,omitzero"`
+	Form *struct{} `json:"form,omitempty"`
+	URL  *struct{} `json:"url,omitempty"`
 }
 
 // SamplingCapabilities: What the host can do when a server asks it to sample.
 type SamplingCapabilities struct {
-	Tools   map[string]json.RawMessage `json:"tools,omitzero"`
-	Context map[string]json.RawMessage `json:"context,omitzero"`
+	Tools   *struct{} `json:"tools,omitempty"`
+	Context *struct{} `json:"context,omitempty"`
 }
 
 // RootsCapabilities: The host has file-system roots to tell.
@@ -250,12 +250,12 @@ type RootsCapabilities struct {
 
 // Capabilities: What the host promises to answer, once, for the process; a server is told only this.
 type Capabilities struct {
-	Elicitation *ElicitationCapabilities   `json:"elicitation,omitempty"`
-	Sampling    *SamplingCapabilities      `json:"sampling,omitempty"`
-	Roots       *RootsCapabilities         `json:"roots,omitempty"`
-	Credentials map[string]json.RawMessage `json:"credentials,omitzero"`
-	Assertions  map[string]json.RawMessage `json:"assertions,omitzero"`
-	Tokens      map[string]json.RawMessage `json:"tokens,omitzero"`
+	Elicitation *ElicitationCapabilities `json:"elicitation,omitempty"`
+	Sampling    *SamplingCapabilities    `json:"sampling,omitempty"`
+	Roots       *RootsCapabilities       `json:"roots,omitempty"`
+	Credentials *struct{}                `json:"credentials,omitempty"`
+	Assertions  *struct{}                `json:"assertions,omitempty"`
+	Tokens      *struct{}                `json:"tokens,omitempty"`
 }
 
 // VaultConfig: Where credentials rest (section 2).
@@ -644,6 +644,15 @@ type TestResult struct {
 	Raw json.RawMessage `json:"-"`
 }
 
+// AuthCallback: End a login with what the redirect brought: the whole callback URL, or its parts.
+type AuthCallback struct {
+	State            string `json:"state,omitempty"`
+	Code             string `json:"code,omitempty"`
+	Iss              string `json:"iss,omitempty"`
+	Error            string `json:"error,omitempty"`
+	ErrorDescription string `json:"errorDescription,omitempty"`
+}
+
 // ImportedTokens: Tokens that the host already holds.
 type ImportedTokens struct {
 	AccessToken  string    `json:"accessToken"`
@@ -684,11 +693,12 @@ type CredentialStatus struct {
 	StoredIn    string    `json:"storedIn"`
 }
 
-// TokenRequest: Ask the host for a token of one address.
-type TokenRequest struct {
-	Server string `json:"server"`
-	Scope  Scope  `json:"scope"`
-	Reason string `json:"reason"`
+// tokensGetParams: Ask the host for a token of one address.
+type tokensGetParams struct {
+	Server    string `json:"server"`
+	Scope     Scope  `json:"scope"`
+	TimeoutMs int    `json:"timeoutMs,omitempty"`
+	Reason    string `json:"reason"`
 }
 
 // HostToken: A token of the host.
@@ -698,12 +708,13 @@ type HostToken struct {
 	ExpiresAt   time.Time `json:"expiresAt,omitzero"`
 }
 
-// AssertionRequest: Ask the host for an assertion (RFC 7523).
-type AssertionRequest struct {
-	Server   string `json:"server"`
-	Scope    Scope  `json:"scope"`
-	Audience string `json:"audience"`
-	Resource string `json:"resource,omitempty"`
+// assertionParams: Ask the host for an assertion (RFC 7523).
+type assertionParams struct {
+	Server    string `json:"server"`
+	Scope     Scope  `json:"scope"`
+	TimeoutMs int    `json:"timeoutMs,omitempty"`
+	Audience  string `json:"audience"`
+	Resource  string `json:"resource,omitempty"`
 }
 
 // credentialsGetParams: Read one sealed record of the host's database.
@@ -714,12 +725,6 @@ type credentialsGetParams struct {
 	Key       string `json:"key"`
 }
 
-// credentialRecord: One sealed record, base64; null where there is none.
-type credentialRecord struct {
-	Value   *string `json:"value,omitempty"`
-	Version string  `json:"version,omitempty"`
-}
-
 // credentialsPutParams: Write one sealed record, if its version still is `ifVersion`; null: it must not exist.
 type credentialsPutParams struct {
 	Server    string  `json:"server,omitempty"`
@@ -728,13 +733,6 @@ type credentialsPutParams struct {
 	Key       string  `json:"key"`
 	Value     string  `json:"value"`
 	IfVersion *string `json:"ifVersion"`
-}
-
-// credentialsPutResult: The new version; or, where `ok` is false, what stands there instead.
-type credentialsPutResult struct {
-	OK      bool   `json:"ok"`
-	Version string `json:"version,omitempty"`
-	Value   string `json:"value,omitempty"`
 }
 
 // credentialsDeleteParams: Delete one sealed record, if its version still is `ifVersion` where that is given.
@@ -769,8 +767,8 @@ type authRequiredParams struct {
 	Authorization Authorization `json:"authorization"`
 }
 
-// ToolChanged: A pinned tool has another definition now, is new (`oldHash` null) or gone (`newHash` null).
-type ToolChanged struct {
+// toolChangedParams: A pinned tool has another definition now, is new (`oldHash` null) or gone (`newHash` null).
+type toolChangedParams struct {
 	Server  string          `json:"server"`
 	Scope   Scope           `json:"scope"`
 	Tool    string          `json:"tool"`

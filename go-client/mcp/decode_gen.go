@@ -1036,6 +1036,143 @@ func (x *ElicitResult) decode(data []byte) error {
 }
 
 // UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *ElicitationCompleteParams) UnmarshalJSON(data []byte) error {
+	return x.decode(bytes.Clone(data))
+}
+
+func (x *ElicitationCompleteParams) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "_meta":
+			return decodeAny(value, &x.Meta)
+		case "elicitationId":
+			return decodeString(value, &x.ElicitationID)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *CreateMessageParams) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *CreateMessageParams) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "_meta":
+			return decodeAny(value, &x.Meta)
+		case "messages":
+			return decodeList(value, &x.Messages)
+		case "modelPreferences":
+			return decodePointer(value, &x.ModelPreferences)
+		case "systemPrompt":
+			return decodeString(value, &x.SystemPrompt)
+		case "includeContext":
+			return decodeString(value, &x.IncludeContext)
+		case "temperature":
+			return decodeAny(value, &x.Temperature)
+		case "maxTokens":
+			return decodeInt(value, &x.MaxTokens)
+		case "stopSequences":
+			return decodeAny(value, &x.StopSequences)
+		case "metadata":
+			x.Metadata = value
+			return nil
+		case "tools":
+			return decodeList(value, &x.Tools)
+		case "toolChoice":
+			return decodePointer(value, &x.ToolChoice)
+		case "task":
+			return decodePointer(value, &x.Task)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *CreateMessageResult) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *CreateMessageResult) decode(data []byte) error {
+	x.Raw = data
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "_meta":
+			return decodeAny(value, &x.Meta)
+		case "role":
+			return decodeString(value, &x.Role)
+		case "content":
+			return decodeOneOrMany(value, &x.Content)
+		case "model":
+			return decodeString(value, &x.Model)
+		case "stopReason":
+			return decodeString(value, &x.StopReason)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *SamplingMessage) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *SamplingMessage) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "_meta":
+			return decodeAny(value, &x.Meta)
+		case "role":
+			return decodeString(value, &x.Role)
+		case "content":
+			return decodeOneOrMany(value, &x.Content)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *ModelPreferences) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *ModelPreferences) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "hints":
+			return decodeList(value, &x.Hints)
+		case "costPriority":
+			return decodeAny(value, &x.CostPriority)
+		case "speedPriority":
+			return decodeAny(value, &x.SpeedPriority)
+		case "intelligencePriority":
+			return decodeAny(value, &x.IntelligencePriority)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *ModelHint) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *ModelHint) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "name":
+			return decodeString(value, &x.Name)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *ToolChoice) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *ToolChoice) decode(data []byte) error {
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "mode":
+			return decodeString(value, &x.Mode)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
 func (x *Root) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
 
 func (x *Root) decode(data []byte) error {
@@ -1076,6 +1213,34 @@ func (x *ListRootsResult) decode(data []byte) error {
 			return decodeAny(value, &x.Meta)
 		case "roots":
 			return decodeList(value, &x.Roots)
+		}
+		return nil
+	})
+}
+
+// UnmarshalJSON implements [encoding/json.Unmarshaler]: keys match exactly, Raw keeps the rest.
+func (x *Task) UnmarshalJSON(data []byte) error { return x.decode(bytes.Clone(data)) }
+
+func (x *Task) decode(data []byte) error {
+	x.Raw = data
+	return decodeObject(data, func(key string, value []byte) error {
+		switch key {
+		case "_meta":
+			return decodeAny(value, &x.Meta)
+		case "taskId":
+			return decodeString(value, &x.TaskID)
+		case "status":
+			return decodeString(value, &x.Status)
+		case "statusMessage":
+			return decodeString(value, &x.StatusMessage)
+		case "createdAt":
+			return decodeString(value, &x.CreatedAt)
+		case "lastUpdatedAt":
+			return decodeString(value, &x.LastUpdatedAt)
+		case "ttl":
+			return decodeIntPointer(value, &x.TTL)
+		case "pollInterval":
+			return decodeInt(value, &x.PollInterval)
 		}
 		return nil
 	})

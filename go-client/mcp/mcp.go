@@ -73,6 +73,44 @@ func (x *UnknownContent) MarshalJSON() ([]byte, error) {
 	return x.Raw, nil
 }
 
+// Contents are several blocks where MCP also allows a single one: the Content of a [SamplingMessage] or of a
+// [CreateMessageResult]. It is a Content itself; [Blocks] looks at both alike.
+type Contents []Content
+
+func (Contents) isContent() {}
+
+// MarshalJSON writes a list; no blocks are an empty one.
+func (x Contents) MarshalJSON() ([]byte, error) {
+	if x == nil {
+		return []byte("[]"), nil
+	}
+	return marshal([]Content(x))
+}
+
+// Blocks returns the blocks of a content that is one block or several; none for nil.
+func Blocks(content Content) []Content {
+	switch content := content.(type) {
+	case nil:
+		return nil
+	case Contents:
+		return content
+	default:
+		return []Content{content}
+	}
+}
+
+// Task returns the task object of a detached call's result, and nil where the tool answered at once.
+func (x *CallToolResult) Task() *Task {
+	if len(x.Raw) == 0 {
+		return nil
+	}
+	task := new(Task)
+	if task.decode(x.Raw) != nil || task.TaskID == "" {
+		return nil
+	}
+	return task
+}
+
 // Decode reads StructuredContent into v, a pointer, as [json.Unmarshal] does. Without structured content it returns
 // an error that is [ErrNoStructuredContent].
 func (x *CallToolResult) Decode(v any) error {
@@ -238,6 +276,16 @@ func decodeContent(value []byte, target *Content) error {
 	}
 	*target = &UnknownContent{Type: tag, Raw: value}
 	return nil
+}
+
+func decodeOneOrMany(value []byte, target *Content) error {
+	if jsonscan.Kind(value) != '[' {
+		return decodeContent(value, target)
+	}
+	var list []Content
+	err := decodeContents(value, &list)
+	*target = Contents(list)
+	return err
 }
 
 func decodeContents(value []byte, target *[]Content) error {

@@ -733,6 +733,93 @@ type ElicitResult struct {
 	Raw json.RawMessage `json:"-"`
 }
 
+// ElicitationCompleteParams: Parameters for elicitation completion notifications.
+type ElicitationCompleteParams struct {
+	Meta `json:"_meta,omitempty"`
+	// The unique identifier of the elicitation that was completed.
+	ElicitationID string `json:"elicitationId"`
+}
+
+// CreateMessageParams is what a server asks the host's model.
+type CreateMessageParams struct {
+	Meta `json:"_meta,omitempty"`
+	// The conversation to sample from.
+	Messages []*SamplingMessage `json:"messages"`
+	// The server's preferences for which model to select. The client MAY ignore these preferences.
+	ModelPreferences *ModelPreferences `json:"modelPreferences,omitempty"`
+	// An optional system prompt the server wants to use for sampling.
+	SystemPrompt string `json:"systemPrompt,omitempty"`
+	// A request to include context from one or more MCP servers (including the caller), to be attached to the
+	// prompt. The client MAY ignore this request. Default is "none". "thisServer" and "allServers" are deprecated
+	// (SEP-2596).
+	IncludeContext string  `json:"includeContext,omitempty"`
+	Temperature    float64 `json:"temperature,omitempty"`
+	// The maximum number of tokens to sample, as requested by the server.
+	MaxTokens     int64    `json:"maxTokens"`
+	StopSequences []string `json:"stopSequences,omitzero"`
+	// Optional metadata to pass through to the LLM provider. Provider-specific.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+	// Tools the model may use during generation (2025-11-25+). Requires the `sampling.tools` client capability.
+	Tools []*Tool `json:"tools,omitzero"`
+	// Controls how the model uses tools (2025-11-25+). Requires the `sampling.tools` client capability.
+	ToolChoice *ToolChoice `json:"toolChoice,omitempty"`
+	// If specified, the caller requests task-augmented execution (2025-11-25 only).
+	Task *TaskMetadata `json:"task,omitempty"`
+}
+
+// CreateMessageResult is the model's answer. Content is one block, or [Contents].
+type CreateMessageResult struct {
+	Meta `json:"_meta,omitempty"`
+	// The role of the message sender (typically 'assistant' for LLM responses).
+	Role Role `json:"role"`
+	// Response content. May be a single content block or an array. May include ToolUseContent if stop_reason is
+	// 'toolUse'.
+	Content Content `json:"content"`
+	// The name of the model that generated the message.
+	Model string `json:"model"`
+	// The reason why sampling stopped, if known. 'toolUse' indicates the model wants to use a tool.
+	StopReason string `json:"stopReason,omitempty"`
+	// Raw holds the bytes as they came, unknown fields and all.
+	Raw json.RawMessage `json:"-"`
+}
+
+// SamplingMessage is one message of the conversation. Content is one block, or [Contents].
+type SamplingMessage struct {
+	Meta `json:"_meta,omitempty"`
+	Role Role `json:"role"`
+	// Message content. Can be a single content block or an array of content blocks for multi-modal messages and
+	// tool interactions.
+	Content Content `json:"content"`
+}
+
+// ModelPreferences: The server's preferences for model selection, requested of the client during sampling.
+type ModelPreferences struct {
+	// Optional hints to use for model selection.
+	Hints []*ModelHint `json:"hints,omitzero"`
+	// How much to prioritize cost when selecting a model. A value of 0 means cost is not important, while a value
+	// of 1 means cost is the most important factor.
+	CostPriority float64 `json:"costPriority,omitempty"`
+	// How much to prioritize sampling speed (latency) when selecting a model. A value of 0 means speed is not
+	// important, while a value of 1 means speed is the most important factor.
+	SpeedPriority float64 `json:"speedPriority,omitempty"`
+	// How much to prioritize intelligence and capabilities when selecting a model. A value of 0 means intelligence
+	// is not important, while a value of 1 means intelligence is the most important factor.
+	IntelligencePriority float64 `json:"intelligencePriority,omitempty"`
+}
+
+// ModelHint: Hints to use for model selection.
+type ModelHint struct {
+	// A hint for a model name.
+	Name string `json:"name,omitempty"`
+}
+
+// ToolChoice: Controls tool selection behavior for sampling requests (2025-11-25+).
+type ToolChoice struct {
+	// Controls the tool use ability of the model: - "auto": Model decides whether to use tools (default) -
+	// "required": Model MUST use at least one tool before completing - "none": Model MUST NOT use any tools
+	Mode string `json:"mode,omitempty"`
+}
+
 // Root: Represents a root directory or file that the server can operate on.
 type Root struct {
 	Meta `json:"_meta,omitempty"`
@@ -753,6 +840,25 @@ type ListRootsParams struct {
 type ListRootsResult struct {
 	Meta  `json:"_meta,omitempty"`
 	Roots []*Root `json:"roots"`
+	// Raw holds the bytes as they came, unknown fields and all.
+	Raw json.RawMessage `json:"-"`
+}
+
+// Task is a background task of a server: what a detached call answers, and what is told of it later.
+type Task struct {
+	Meta   `json:"_meta,omitempty"`
+	TaskID string `json:"taskId"`
+	Status string `json:"status"`
+	// Optional human-readable message describing the current task state.
+	StatusMessage string `json:"statusMessage,omitempty"`
+	// ISO 8601 timestamp when the task was created.
+	CreatedAt string `json:"createdAt"`
+	// ISO 8601 timestamp when the task was last updated.
+	LastUpdatedAt string `json:"lastUpdatedAt"`
+	// Actual retention duration from creation in milliseconds, null for unlimited.
+	TTL *int64 `json:"ttl"`
+	// Suggested polling interval in milliseconds.
+	PollInterval int `json:"pollInterval,omitempty"`
 	// Raw holds the bytes as they came, unknown fields and all.
 	Raw json.RawMessage `json:"-"`
 }

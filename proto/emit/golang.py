@@ -26,7 +26,8 @@ NAMES: Final = {
     "HostCapabilities": "Capabilities",
     "RootsPromise": "RootsCapabilities",
     "SamplingPromise": "SamplingCapabilities",
-    "CredentialsPutResult": "credentialsPutResult",
+    "CredentialRecord": "",  # the answers about them spell out their nulls
+    "CredentialsPutResult": "",
     "Empty": "",
     "Operation": "",
     "ErrorObject": "",  # Error
@@ -34,9 +35,8 @@ NAMES: Final = {
     "DisconnectParams": "",
     "HealthParams": "",
     "Assertion": "",  # a handler returns the text
-    "AssertionParams": "AssertionRequest",
     "AuthBeginParams": "",
-    "AuthCompleteParams": "",
+    "AuthCompleteParams": "AuthCallback",
     "AuthImportParams": "AuthImport",
     "AuthRevoked": "",
     "AuthStatus": "",  # a slice
@@ -45,18 +45,12 @@ NAMES: Final = {
     "Reverse": "",
     "ServerNotice": "",
     "StoreDegradedParams": "StoreDegraded",
-    "TokensGetParams": "TokenRequest",
-    "ToolChangedParams": "ToolChanged",
     "UpdateParams": "Update",
     "ListServersResult": "",  # its elements keep their bytes
     "PingParams": "",
     "PingResult": "",
 }
 """Go names that differ from the models'; empty: no Go type of its own. *Params are unexported unless named here."""
-
-UNEXPORTED: Final = {
-    "CredentialRecord",
-}
 
 TAGGED: Final = {"Transport": ("transport", "type"), "Auth": ("auth", "type"), "Redirect": ("redirect", "mode")}
 """Unions by tag -> the method that seals the interface, and the field that holds the tag."""
@@ -69,6 +63,9 @@ FIELDS: Final = {
     ("Egress", "trust_connect_origin"): "*bool",  # absent means true
     ("ConnectParams", "capabilities"): "*Capabilities",
     ("ConnectParams", "roots"): "[]*mcp.Root",
+    ("AuthCompleteParams", "callback_url"): None,  # an argument
+    ("AuthCompleteParams", "scope"): None,
+    ("AuthCompleteParams", "timeout_ms"): None,
     ("AuthImportParams", "server"): None,
     ("AuthImportParams", "scope"): None,
     ("AuthImportParams", "timeout_ms"): None,
@@ -82,11 +79,15 @@ FIELDS: Final = {
     ("TestResult", "tools"): "*int",
     ("TestResult", "resources"): "*int",
     ("TestResult", "prompts"): "*int",
-    ("TokensGetParams", "timeout_ms"): None,  # the handler's context says it
-    ("AssertionParams", "timeout_ms"): None,
+    ("ElicitationPromise", "form"): "*struct{}",  # an object without members
+    ("ElicitationPromise", "url"): "*struct{}",
+    ("SamplingPromise", "tools"): "*struct{}",
+    ("SamplingPromise", "context"): "*struct{}",
+    ("HostCapabilities", "credentials"): "*struct{}",
+    ("HostCapabilities", "assertions"): "*struct{}",
+    ("HostCapabilities", "tokens"): "*struct{}",
     ("ToolChangedParams", "old_hash"): "*string",
     ("ToolChangedParams", "new_hash"): "*string",
-    ("CredentialRecord", "value"): "*string",
     ("CredentialsPutParams", "if_version"): "*string",
     ("CredentialsDeleteParams", "if_version"): "*string",
     ("TLSConfig", "verify"): "*bool",  # absent means true
@@ -130,7 +131,7 @@ def struct_name(model: type[BaseModel]) -> str:
     name = model.__name__
     if name in NAMES:
         return NAMES[name]
-    if name in UNEXPORTED or name.endswith("Params"):
+    if name.endswith("Params"):
         return name[:1].lower() + name[1:]
     return name
 

@@ -75,9 +75,17 @@ ROWS: Final = (
     Row("ProgressNotificationParams", ("ProgressNotificationParams",), "params"),
     Row("ElicitParams", ("ElicitRequestFormParams", "ElicitRequestURLParams"), "params"),
     Row("ElicitResult", ("ElicitResult",), "result"),
+    Row("ElicitationCompleteParams", ("ElicitCompleteNotificationParams",), "params"),
+    Row("CreateMessageParams", ("CreateMessageRequestParams",), "params"),
+    Row("CreateMessageResult", ("CreateMessageResultWithTools",), "result"),
+    Row("SamplingMessage", ("SamplingMessage",)),
+    Row("ModelPreferences", ("ModelPreferences",)),
+    Row("ModelHint", ("ModelHint",)),
+    Row("ToolChoice", ("ToolChoice",)),
     Row("Root", ("Root",)),
     Row("ListRootsParams", ("RequestParams",), "params"),
     Row("ListRootsResult", ("ListRootsResult",), "result"),
+    Row("Task", ("TaskStatusNotificationParams",), "result"),
 )
 """In the order of the generated file."""
 
@@ -105,8 +113,23 @@ TYPES: Final = {
     ("LoggingMessageParams", "data"): "json.RawMessage",
     ("ProgressNotificationParams", "progress_token"): "any",
     ("Root", "uri"): "string",
+    ("CreateMessageParams", "max_tokens"): "int64",
+    ("CreateMessageParams", "metadata"): "json.RawMessage",  # Go SDK: any; bytes lose nothing
+    ("CreateMessageResult", "stop_reason"): "string",
+    ("Task", "ttl"): "*int64",  # null is: for ever
 }
 """(Go type, field) -> Go type where the rule does not fit."""
+
+ONE_OR_MANY: Final = {("SamplingMessage", "content"), ("CreateMessageResult", "content")}
+"""Fields of type Content where a list may stand in place of one block; the Go SDK has types of their own for it."""
+
+NOTES: Final = {
+    "Task": "Task is a background task of a server: what a detached call answers, and what is told of it later.",
+    "CreateMessageParams": "CreateMessageParams is what a server asks the host's model.",
+    "CreateMessageResult": "CreateMessageResult is the model's answer. Content is one block, or [Contents].",
+    "SamplingMessage": "SamplingMessage is one message of the conversation. Content is one block, or [Contents].",
+}
+"""Doc comments where the model's own does not fit."""
 
 FIELD_NAMES: Final = {("Icon", "src"): "Source"}
 

@@ -10,7 +10,7 @@ import mcp_types
 from pydantic import BaseModel
 
 from emit.gosyntax import HEADER, comment, field_docs, first_paragraph, go_name, gofmt, module_path
-from emit.mcptables import DROPPED, ENUMS, FIELD_NAMES, ROWS, TYPES, Row
+from emit.mcptables import DROPPED, ENUMS, FIELD_NAMES, NOTES, ONE_OR_MANY, ROWS, TYPES, Row
 
 SOURCE: Final = "the models of the Python package mcp_types"
 BY_MODEL: Final = {model: row.go for row in ROWS for model in row.models}
@@ -123,7 +123,7 @@ def _struct(row: Row) -> str:
     doc = first_paragraph(_model(row.models[0]).__doc__ or "")
     if row.kind == "params" and row.models[0] in {"RequestParams", "PaginatedRequestParams"}:
         doc = ""
-    out = comment(f"{row.go}: {doc}" if doc else f"{row.go}: as MCP defines it.")
+    out = comment(NOTES.get(row.go) or (f"{row.go}: {doc}" if doc else f"{row.go}: as MCP defines it."))
     out += f"type {row.go} struct {{\n"
     for field in _fields(row):
         out += "\tCacheable\n" if field.go == "Cacheable" else field.render()
@@ -155,10 +155,12 @@ def render_types() -> str:
     return gofmt(out)
 
 
-def _decode(field: Field) -> str:  # noqa: PLR0911  one kind of field a line
+def _decode(row: Row, field: Field) -> str:  # noqa: PLR0911  one kind of field a line
     target = f"&x.{field.name}"
     if field.go == "json.RawMessage":
         return f"x.{field.name} = value\n\t\t\treturn nil"
+    if (row.go, field.alias) in ONE_OR_MANY:
+        return f"return decodeOneOrMany(value, {target})"
     if field.go in {"Content", "[]Content"}:
         return f"return decode{'Contents' if field.go.startswith('[]') else 'Content'}(value, {target})"
     if field.go in {"string", *ENUMS}:
@@ -187,7 +189,7 @@ def _decoder(row: Row) -> str:
             cases += '\t\tcase "ttlMs":\n\t\t\treturn decodeInt(value, &x.TTLMs)\n'
             cases += '\t\tcase "cacheScope":\n\t\t\treturn decodeString(value, &x.CacheScope)\n'
             continue
-        cases += f'\t\tcase "{field.alias}":\n\t\t\t{_decode(field)}\n'
+        cases += f'\t\tcase "{field.alias}":\n\t\t\t{_decode(row, field)}\n'
     out = f"func (x *{row.go}) decode(data []byte) error {{\n"
     if row.kind in {"result", "element"}:
         out += "\tx.Raw = data\n"
