@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -152,7 +153,10 @@ def updated(have: ServerConfig, update: wire.UpdateParams, default_client: Mappi
         else:
             changes["transport"] = params.transport.model_copy(update={"headers": update.headers})
     try:
-        return server_config(params.model_copy(update=changes), default_client)
+        config = server_config(params.model_copy(update=changes), default_client)
+        # What is in flight, and a child's late words, may still hold what was replaced just now.
+        former = server_config(params, default_client).secrets
+        return dataclasses.replace(config, secrets=(*config.secrets, *former))
     except errors.InvalidParams as error:
         path = str(error.extra["path"])
         short = re.sub(r"^/(?:auth|transport)(?=/(?:headers|token))", "", path)

@@ -112,6 +112,13 @@ class Hub:
         SECRETS.add(*config.secrets)
         return connection
 
+    def update(self, connection: Connection, config: ServerConfig) -> None:
+        """Give a connection another configuration, from the next request on."""
+        SECRETS.add(*config.secrets)
+        had = connection.config
+        connection.update(config)
+        SECRETS.discard(*had.secrets)
+
     def _check_quota(self, scope: ScopeKey) -> None:
         for count, limit in (
             (len(self._connections), "maxServers"),

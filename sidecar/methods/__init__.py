@@ -12,6 +12,7 @@ from sidecar.early import limits_body
 from sidecar.hub import Hub
 from sidecar.methods.process import ProcessMethods
 from sidecar.methods.servers import ServerMethods
+from sidecar.methods.workbench import WorkbenchMethods
 from sidecar.ops import Operations
 from sidecar.transports.guard import Guard
 from sidecar.vault import open_vault
@@ -38,6 +39,7 @@ class Methods:
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),
             ServerMethods(process, self.hub, self._operations),
+            WorkbenchMethods(process, self.hub, self._operations),
         )
 
     def agree(self) -> None:

@@ -130,7 +130,7 @@ class Channel(abc.ABC):
         """Stop or go on reading from the server: the host reads too slowly."""
 
     def configure(self, headers: Mapping[str, str]) -> None:  # noqa: B027 - stdio has no headers
-        """Send other headers from the next request on."""
+        """Send other headers from the next request on, and take messages of the present `max_result`."""
 
     async def request(
         self,

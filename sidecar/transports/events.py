@@ -34,7 +34,7 @@ class EventParser:
 
     def __init__(self, limit: int) -> None:
         """Keep at most `limit` bytes of one event's data."""
-        self._limit = limit
+        self.limit = limit
         self._line: list[bytes] = []
         self._line_size = 0
         self._event = Event()
@@ -67,7 +67,7 @@ class EventParser:
 
     def _keep(self, part: bytes) -> None:
         self._line_size += len(part)
-        if self._line_size <= self._limit + _LINE_SLACK:
+        if self._line_size <= self.limit + _LINE_SLACK:
             self._line.append(part)
         else:
             # Keep the ends: the field's name decides what is reported, an id may stand in either.
@@ -93,7 +93,7 @@ class EventParser:
             value = value[1:]
         if name == b"data":
             self._add_data(value, size, tail)
-        elif size > self._limit + _LINE_SLACK or not name:
+        elif size > self.limit + _LINE_SLACK or not name:
             return None  # an oversized other field, or a comment
         elif name == b"event":
             self._event.type = value
@@ -111,7 +111,7 @@ class EventParser:
         if self._event.data is None:
             self._event.data = b""
         self._data_size += max(len(value), size - len(b"data: ")) + 1
-        if self._data_size - 1 > self._limit or self._event.oversize:
+        if self._data_size - 1 > self.limit or self._event.oversize:
             if not self._event.oversize:
                 self._event.head = (b"\n".join(self._data) + value)[:_ENDS]
             self._event.oversize = self._data_size - 1

@@ -205,6 +205,7 @@ class HTTPChannel(Channel):
     async def _events(self, reply: Reply) -> AsyncGenerator[Event]:
         parser = EventParser(self.max_result)
         async for chunk in reply.chunks():
+            parser.limit = self.max_result  # an update may have changed it
             for event in parser.feed(chunk):
                 yield event
             if not self._running.is_set():

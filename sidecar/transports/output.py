@@ -46,6 +46,11 @@ class Output:
                 self._loop.add_reader(self._fd, self._readable)
             self._reading = not paused
 
+    def limit(self, size: int) -> None:
+        """Take lines of up to `size` bytes from now on."""
+        if self._splitter is not None:
+            self._splitter.limit = size
+
     def _readable(self) -> bool:
         try:
             chunk = os.read(self._fd, _READ)

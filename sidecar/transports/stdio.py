@@ -107,6 +107,12 @@ class StdioChannel(Channel):
     def end(self, error: OSError | None) -> None:
         """Part of the line sink; the end is told to `_output_ended`."""
 
+    def configure(self, headers: Mapping[str, str]) -> None:
+        """Take lines of the present `max_result` from now on; there are no headers."""
+        del headers
+        if self._stdout is not None:
+            self._stdout.limit(self.max_result)
+
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the child's stdout."""
         if self._stdout is not None:
