@@ -84,6 +84,15 @@ else
     say "no Node.js 20: the tests that need it will be skipped by name"
 fi
 
+# The stores for credentials that the tests use for real: program, then the package that has it.
+missing=()
+for pair in dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring redis-server:redis-server; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    install_system "${missing[@]}" || say "no ${missing[*]}: the tests that need them will be skipped by name"
+fi
+
 say "compiling bytecode"
 .venv/bin/python -m compileall -q -j 0 .venv/lib || true # some packages carry templates that are no Python
 compile
