@@ -10,7 +10,6 @@ from sidecar.errors import ALL_ERRORS, GO_ONLY
 from tests.harness import ROOT
 
 LATER = {
-    1110: "recovery of connections",
     1301: "logins",
     1303: "logins",
     1304: "logins",

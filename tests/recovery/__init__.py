@@ -1,0 +1,1 @@
+"""Recovery: what comes back by itself, what rests, what is closed for want of use."""
