@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"context"
 	"encoding/json"
 
 	"github.com/mcp-sidecar/mcp-sidecar/go-client/internal/jsonscan"
@@ -15,11 +14,16 @@ type place struct {
 
 // record is what is remembered of one address: enough to connect it again in another life of the sidecar.
 type record struct {
-	params  []byte        // of servers/connect, without timeoutMs, wait, lazy and replace
+	method  string        // how it was made: servers/connect or servers/import
+	params  []byte        // of that method, without what speaks of one call alone; updates are merged in
+	update  []byte        // what servers/update has changed since, where it cannot be merged in; nil: nothing
 	session int           // the life in which it was connected last
 	base    int           // generations of former lives
 	seen    int           // the last generation of this life
 	replay  chan struct{} // one slot: who holds it connects the address again
+
+	desired desired
+	applied int // the life in which the desired state was applied last
 }
 
 // placeOf reads the address in the params of any method.
@@ -74,16 +78,28 @@ func (c *Client) remember(number int, params []byte, failure *Error) {
 			return // this client's own: the frame was never written
 		}
 	}
-	params = without(params, "timeoutMs", "wait", "lazy", "replace")
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.record(at, number).becomes(MethodServersConnect, without(params, "timeoutMs", "wait", "lazy", "replace"))
+}
+
+// record returns that of an address, in this life; mu is held.
+func (c *Client) record(at place, number int) *record {
 	r := c.book[at]
 	if r == nil {
-		r = &record{replay: make(chan struct{}, 1)}
+		r = &record{replay: make(chan struct{}, 1), applied: number}
 		c.book[at] = r
 	}
 	r.enterLife(number)
-	r.params = params
+	return r
+}
+
+// becomes gives the record its config. Another one begins anew: what was asked of the former connection is gone.
+func (r *record) becomes(method string, params []byte) {
+	if r.method != method || !sameJSON(r.params, params) {
+		r.update, r.desired = nil, desired{}
+	}
+	r.method, r.params = method, params
 }
 
 // enterLife moves a record to another life of the sidecar, where generations begin anew.
@@ -113,56 +129,4 @@ func (c *Client) generation(number int, info *ServerInfo) {
 	r.enterLife(number)
 	r.seen = max(r.seen, info.Generation)
 	info.Generation += r.base
-}
-
-// restore connects an address again, lazily, if this life of the sidecar does not know it yet.
-func (c *Client) restore(ctx context.Context, s *session, at place) *Error {
-	c.mu.Lock()
-	r := c.book[at]
-	known := r == nil || r.session >= s.number
-	c.mu.Unlock()
-	if known {
-		return nil
-	}
-	select {
-	case r.replay <- struct{}{}:
-		defer func() { <-r.replay }()
-	case <-ctx.Done():
-		return errContext(ctx, DeliveredNo, "connect")
-	}
-	c.mu.Lock()
-	known, params := r.session >= s.number, r.params
-	c.mu.Unlock()
-	if known {
-		return nil
-	}
-	params, failure := prepend(params, member{"lazy", true})
-	if failure != nil {
-		return failure
-	}
-	if _, failure = s.call(ctx, MethodServersConnect, params, nil); failure != nil {
-		return failure
-	}
-	c.mu.Lock()
-	r.enterLife(s.number)
-	c.mu.Unlock()
-	return nil
-}
-
-// restoreAll does so for every address, before something asks for the list of them.
-func (c *Client) restoreAll(ctx context.Context, s *session) *Error {
-	c.mu.Lock()
-	var places []place
-	for at, r := range c.book {
-		if r.session < s.number {
-			places = append(places, at)
-		}
-	}
-	c.mu.Unlock()
-	for _, at := range places {
-		if failure := c.restore(ctx, s, at); failure != nil {
-			return failure
-		}
-	}
-	return nil
 }

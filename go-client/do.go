@@ -139,13 +139,13 @@ func (c *Client) abandon(s *session) {
 func (c *Client) once(ctx context.Context, s *session, r request) (json.RawMessage, *Error) {
 	switch r.method {
 	case MethodServersConnect, MethodServersTest: // bring their own configuration
-	case MethodServersList:
+	case MethodServersList, MethodAuthComplete: // speak of addresses without naming them
 		if failure := c.restoreAll(ctx, s); failure != nil {
 			return nil, unsent(failure)
 		}
 	default:
 		if at, ok := placeOf(r.params); ok {
-			if failure := c.restore(ctx, s, at); failure != nil {
+			if failure := c.restore(ctx, s, at, isOperation(r.method)); failure != nil {
 				return nil, unsent(failure)
 			}
 		}
@@ -154,8 +154,8 @@ func (c *Client) once(ctx context.Context, s *session, r request) (json.RawMessa
 	switch {
 	case r.method == MethodServersConnect:
 		c.remember(s.number, r.params, failure)
-	case r.method == MethodServersDisconnect && failure == nil:
-		c.forget(r.params)
+	case failure == nil:
+		c.noteDone(s.number, r, result)
 	}
 	return result, failure
 }

@@ -11,10 +11,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mcp-sidecar/mcp-sidecar/go-client/internal/jsonscan"
 )
 
 // The parts that the test binary plays when it is started by a test: small sidecars with one bad habit each, built on
@@ -147,6 +150,12 @@ func serve(more map[string]reverseHandler) {
 			}
 			return answer, nil
 		},
+		"test/burn": func(context.Context, json.RawMessage) (any, error) { // uses the processor for a while
+			for begin := time.Now(); time.Since(begin) < 700*time.Millisecond; {
+				runtime.Gosched()
+			}
+			return map[string]any{}, nil
+		},
 		"test/askHere": func(ctx context.Context, raw json.RawMessage) (any, error) { // names this very call
 			id := p.newestInbound()
 			params := []byte(`{"server":"a","scope":{},"requestId":` + id + `}`)
@@ -171,8 +180,37 @@ func serve(more map[string]reverseHandler) {
 			return map[string]any{}, nil
 		},
 	}
+	accept := func(context.Context, json.RawMessage) (any, error) { return map[string]any{}, nil }
+	for _, method := range []string{
+		MethodLoggingSetLevel, MethodRootsSet, MethodResourcesSubscribe, MethodResourcesUnsubscribe,
+	} {
+		handlers[method] = accept
+	}
+	handlers[MethodServersUpdate] = handlers[MethodServersGet]
+	handlers[MethodServersImport] = func(_ context.Context, raw json.RawMessage) (any, error) {
+		var servers []any
+		err := jsonscan.Object(memberOf(memberOf(raw, "config"), "mcpServers"), func(name string, _ []byte) error {
+			made, err := info(setMember(setMember(raw, "server", quote(name)), "lazy", []byte("true")), true)
+			servers = append(servers, made)
+			return err
+		})
+		return map[string]any{"servers": servers, "errors": []any{}}, err
+	}
 	for method, handler := range more {
 		handlers[method] = handler
+	}
+	diary := make(chan []string, 1) // what was asked in this life, for the tests of the replay
+	diary <- nil
+	for method, handler := range handlers {
+		handlers[method] = func(ctx context.Context, raw json.RawMessage) (any, error) {
+			diary <- append(<-diary, method+" "+string(without(raw, "timeoutMs")))
+			return handler(ctx, raw)
+		}
+	}
+	handlers["test/diary"] = func(context.Context, json.RawMessage) (any, error) {
+		lines := <-diary
+		diary <- lines
+		return map[string]any{"lines": lines}, nil
 	}
 	p = newPeer(os.Stdin, nopWriteCloser{os.Stdout}, peerConfig{handlers: handlers})
 	p.run()
@@ -217,15 +255,27 @@ func callTool(*atomic.Int64) reverseHandler {
 	}
 }
 
-// playHost starts a sidecar, says its pid and waits to be killed.
+// envHang is the HangTimeout of the host that the test binary plays.
+const envHang = "SIDECAR_TEST_HANG"
+
+// playHost starts a sidecar, says its pid, also at each line of its input, and waits to be killed or for the end.
 func playHost(mode string) {
-	c, err := Start(context.Background(), &Options{Command: []string{os.Args[0]}, Env: []string{envMode + "=" + mode}})
+	limit, _ := time.ParseDuration(os.Getenv(envHang)) // none: the default
+	c, err := Start(context.Background(), &Options{
+		Command: []string{os.Args[0]}, HangTimeout: limit, Env: []string{envMode + "=" + mode, "GORACE=atexit_sleep_ms=0"},
+	})
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
-	fmt.Println(c.Info().Sidecar.PID)
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	defer c.Close()
+	for in := bufio.NewReader(os.Stdin); ; {
+		_ = c.Ping(context.Background()) // a sidecar that was just lost is waited for
+		fmt.Println(c.Info().Sidecar.PID)
+		if _, err := in.ReadString('\n'); err != nil {
+			return
+		}
+	}
 }
 
 // playRealHost starts the real sidecar with one server, says both pids and waits to be killed.

@@ -91,6 +91,7 @@ func (c *Client) resume(ctx context.Context, s *session) {
 		}
 	}
 	c.enter(s)
+	go c.replaySubscribed(ctx, s)
 	c.mu.Lock()
 	closing := c.closing
 	c.mu.Unlock()
