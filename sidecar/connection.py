@@ -59,10 +59,11 @@ class Connection(Opening):
 
     # -- for those who wait -----------------------------------------------------------------------------------
 
-    async def outcome(self, *, ready: bool = False) -> None:
+    async def outcome(self, request: Request, *, ready: bool = False) -> None:
         """Wait for the running attempt; with `ready` also for a person who logs in. Raises what it failed with."""
         attempt = self._attempt
         while self.state == "connecting" or (ready and self.state == "authorizing"):
+            request.phase = "authorize" if self.state == "authorizing" else "connect"
             await self._change()
         while self.state == "retrying" and attempt is not None and self._attempt is attempt:
             await self._change()

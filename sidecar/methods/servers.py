@@ -74,17 +74,19 @@ class ServerMethods:
         if params.wait is False or params.lazy:
             # Told as it is now: a later line may already change it.
             return self._closed_then(replaced, msgspec.json.encode(connection.info()))
-        return self._connected(connection, replaced)
+        return self._connected(request, connection, replaced, ready=params.wait == "ready")
 
     async def _closed_then(self, replaced: Connection | None, answer: Outcome) -> Outcome:
         if replaced is not None:
             await close(replaced)
         return answer
 
-    async def _connected(self, connection: Connection, replaced: Connection | None) -> Outcome:
+    async def _connected(
+        self, request: Request, connection: Connection, replaced: Connection | None, *, ready: bool
+    ) -> Outcome:
         if replaced is not None:
             await close(replaced)
-        await connection.outcome()
+        await connection.outcome(request, ready=ready)
         return msgspec.json.encode(connection.info())
 
     def disconnect(self, request: Request) -> Work:
