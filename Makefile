@@ -9,7 +9,7 @@ GO_FLOOR := go1.24.11
 # The Go tests and the demo start this program.
 export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
 
-.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo fuzz check
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo bench bench-quick fuzz check
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,15 +26,16 @@ gen: setup ## Render the contract to OpenRPC and Go
 fmt: setup ## Format Python and Go
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
-	@gofmt -w go-client
+	@gofmt -w go-client bench/go
 
 lint: setup ## Contract drift, ruff, mypy, gofmt, go vet
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@files="$$(gofmt -l go-client)"; if [ -n "$$files" ]; then echo "gofmt: run make fmt:" $$files >&2; exit 1; fi
+	@files="$$(gofmt -l go-client bench/go)"; if [ -n "$$files" ]; then echo "gofmt: run make fmt:" $$files >&2; exit 1; fi
 	cd go-client && go vet ./...
+	cd bench/go && go vet ./...
 
 test-go: setup
 	cd go-client && go build ./... && go test -race -count=1 ./...
@@ -52,6 +53,12 @@ e2e: setup ## Only the tests against servers that others wrote
 
 demo: setup ## Start the sidecar from a small Go program and use five real servers
 	@cd go-client && go run ./examples/demo
+
+bench: setup ## Measure everything beside bare FastMCP and the official Go SDK; writes README.md and bench/results.json
+	$(BIN)/python -m bench --json bench/results.json --readme README.md
+
+bench-quick: setup ## The short form, under two minutes; writes nothing
+	$(BIN)/python -m bench --quick
 
 fuzz: setup ## Fuzz the frames of both ends with coverage guidance, a minute each
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-fuzz.lock
