@@ -73,7 +73,9 @@ class Peer:
         self.max_frame = max_frame
         self.open = False
         self.refuse: Callable[[Request], errors.WireError | None] | None = None
-        """Asked before each request is served; an error it returns is the answer."""
+        """Asked when a request is read; an error it returns is the answer."""
+        self.fatal = False
+        """The models cannot be loaded: what waited for them is refused too."""
         self.seen_request = False
         self.in_flight: dict[Key, Request] = {}
         self._writer = writer
@@ -154,19 +156,26 @@ class Peer:
         if frames.first(raw) != b"{":
             request.fail(errors.InvalidParams("params must be an object", path=""))
         elif method in self._early:
-            self._serve(request)
+            if not self._refused(request):
+                self._serve(request)
         elif self.open:
             self.seen_request = True
-            self._serve(request)
+            if not self._refused(request):
+                self._serve(request)
         else:
             self.seen_request = True
-            request.arm(_gate_timeout(raw, self._gate_seconds))
-            self._waiting.append(request)
+            if not self._refused(request):
+                request.arm(_gate_timeout(raw, self._gate_seconds))
+                self._waiting.append(request)
+
+    def _refused(self, request: Request) -> bool:
+        """Refuse what is new work when its line is read; what waits for the models has been taken."""
+        refusal = self.refuse(request) if self.refuse is not None else None
+        if refusal is not None:
+            request.fail(refusal)
+        return refusal is not None
 
     def _serve(self, request: Request) -> None:
-        if self.refuse is not None and (refusal := self.refuse(request)) is not None:
-            request.fail(refusal)
-            return
         handler = self._handlers.get(request.method)
         if handler is None:
             request.fail(errors.MethodNotFound(f"unknown method {request.method[:100]!r}"))
@@ -214,7 +223,7 @@ class Peer:
         self.open = True
         while self._waiting:
             request = self._waiting.popleft()
-            if not request.answered:
+            if not request.answered and not (self.fatal and self._refused(request)):
                 self._serve(request)
 
     def _notification(self, method: str, params: msgspec.Raw) -> None:

@@ -147,6 +147,7 @@ class Process:
         self.engine_ready.set()
         if not self.peer.open:
             self.peer.refuse = lambda _: errors.Internal(str(self.engine_error))
+            self.peer.fatal = True
             self.peer.open_gate()
 
     async def engine(self) -> None:

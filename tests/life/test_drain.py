@@ -123,3 +123,13 @@ def test_every_request_of_a_burst_before_the_end_is_answered(start: Start) -> No
     assert sidecar.exit_code() == 0
     for key, _ in frames:
         assert sidecar.answer(key).result
+
+
+def test_line_that_waits_for_the_models_is_answered_though_a_signal_comes_before_them(start: Start) -> None:
+    sidecar = start()
+    assert sidecar.call("ping").result == {}  # from here on a signal is handled, and the models are still loading
+    waiting = sidecar.request("servers/list")
+    sidecar.call("ping")
+    sidecar.process.send_signal(signal.SIGTERM)
+    assert sidecar.answer(waiting).result == {"servers": []}
+    assert sidecar.exit_code() == 0
