@@ -101,10 +101,6 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
             raise invalid(pointer(name), "not supported by this version")
     if isinstance(params.auth, wire.HostAuth | wire.OAuth):
         raise invalid("/auth", "not supported by this version")
-    if params.tools is not None and params.tools.output_schema == "enforce":
-        raise invalid("/tools/outputSchema", "not supported by this version")
-    if params.tools is not None and params.tools.pin not in {None, "off"}:
-        raise invalid("/tools/pin", "not supported by this version")
     timeouts = params.timeouts or wire.Timeouts()
     limits = params.limits or wire.ServerLimits()
     values: dict[str, Any] = {

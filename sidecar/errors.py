@@ -344,6 +344,10 @@ class ToolChanged(SidecarError):
     code, kind, retry, fields = 1504, "ToolChanged", "user", ("tool", "oldHash", "newHash")
     when = "the pinned hash of the tool differs"
 
+    def data(self) -> dict[str, Any]:
+        """Return the members of `data`; a tool that is new or gone has a null for the hash that is not there."""
+        return {**super().data(), "oldHash": self.extra.get("oldHash"), "newHash": self.extra.get("newHash")}
+
 
 class CapabilityMissing(SidecarError):
     code, kind, fields = 1505, "CapabilityMissing", ("capability",)

@@ -61,6 +61,10 @@ class Hub:
         self._connections: dict[tuple[ScopeKey, str], Connection] = {}
         self._by_scope: Counter[ScopeKey] = Counter()
         self._pressed = False
+        self.restorers: list[Callable[[Connection, Link], Awaitable[None]]] = []
+        """Each brings a new link to what is desired, in this order, before anybody sees that it is ready."""
+        self.listeners: list[Callable[[Connection, str, msgspec.Raw, Call | None], None]] = []
+        """Each is told of every notification of a server."""
         self._budget = Budget()
         self._services = Services(
             make_channel=self._make_channel,
@@ -70,10 +74,10 @@ class Hub:
             admit=lambda newcomer: self._budget.admit(newcomer, self.limits),
             used=self._budget.used,
             serve=_serve,
-            notified=_ignore,
+            notified=self._notified,
             pressed=lambda: self._pressed,
             idle_seconds=lambda: seconds_of(self.limits["idleTimeoutMs"]),
-            restore=_nothing_to_restore,
+            restore=self._restore,
         )
 
     # -- finding ----------------------------------------------------------------------------------------------
@@ -168,6 +172,14 @@ class Hub:
         self._budget.changed(connection)
         self._notices.state(key, connection.info())
 
+    async def _restore(self, connection: Connection, link: Link) -> None:
+        for restorer in self.restorers:
+            await restorer(connection, link)
+
+    def _notified(self, connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> None:
+        for listener in self.listeners:
+            listener(connection, method, params, call)
+
     def _make_channel(self, connection: Connection) -> Channel:
         config, label = connection.config, connection.label
         self._check_egress(config)
@@ -201,14 +213,6 @@ async def close(connection: Connection) -> None:
     """Close one connection and forget its secrets."""
     await connection.close()
     SECRETS.discard(*connection.config.secrets)
-
-
-def _ignore(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> None:
-    del connection, method, params, call
-
-
-async def _nothing_to_restore(connection: Connection, link: Link) -> None:
-    del connection, link
 
 
 async def _serve(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:

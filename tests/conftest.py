@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness import CODES, RUNNING, Sidecar
-from tests.processes import adopt_orphans, assert_gone, offspring, reap
+from tests.processes import adopt_orphans, assert_gone, belongs_to, offspring, reap
 from tests.programs import Program
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
@@ -55,8 +55,8 @@ def nothing_is_left() -> Iterator[None]:
     threads = set(threading.enumerate())
     descriptors = descriptor_count()
     yield
-    # The guard of a sidecar that many tests share stays; what it guards does not.
-    assert_gone(child for child in offspring() - processes if child.ppid() not in RUNNING)
+    # The guard of a sidecar that many tests share stays, and its checkers; the servers that it guards do not.
+    assert_gone(child for child in offspring() - processes if not belongs_to(child, RUNNING))
     reap()
     assert set(threading.enumerate()) <= threads
     assert descriptor_count() <= descriptors

@@ -7,11 +7,13 @@ import ctypes
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
+from pathlib import Path
 
 import psutil
 
 PR_SET_CHILD_SUBREAPER = 36
+CHECKER = str(Path(__file__).parents[1] / "sidecar" / "checks" / "worker.py")
 
 
 def alive(process: psutil.Process) -> bool:
@@ -30,6 +32,15 @@ def adopt_orphans() -> None:
 def offspring() -> set[psutil.Process]:
     """Return all descendants of this process that live."""
     return {child for child in psutil.Process().children(recursive=True) if alive(child)}
+
+
+def belongs_to(process: psutil.Process, running: Container[int]) -> bool:
+    """Tell whether a process is the guard of a sidecar that runs, a checker of one, or has just ended."""
+    try:
+        family = (process, *process.children())
+        return process.ppid() in running or any(member.cmdline()[-1:] == [CHECKER] for member in family)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sidecar import wire
 from sidecar.auth.egress import EgressPolicy
 from sidecar.callbacks import Host, Notices
+from sidecar.checks.pool import Checkers
 from sidecar.early import limits_body
 from sidecar.hub import Hub
 from sidecar.methods.process import ProcessMethods
 from sidecar.methods.servers import ServerMethods
 from sidecar.methods.workbench import WorkbenchMethods
 from sidecar.ops import Operations
+from sidecar.ops.tools import Tools
 from sidecar.transports.guard import Guard
 from sidecar.vault import open_vault
 
@@ -33,9 +35,14 @@ class Methods:
         self.host = Host(process.peer, {})
         self.vault = open_vault(lambda: self._agreement.vault, process.environ, self.host)
         self._notices = Notices(process.peer)
-        self.hub = Hub(self._notices, Guard(soft), process.engine, process.environ)
+        guard = Guard(soft)
+        self.hub = Hub(self._notices, guard, process.engine, process.environ)
         self.agree()
-        self._operations = Operations(self.hub, self._notices)
+        self._checkers = Checkers(guard)
+        tools = Tools(self._checkers, self._notices.tell)
+        self.hub.restorers.append(tools.opened)
+        self.hub.listeners.append(tools.notified)
+        self._operations = Operations(self.hub, self._notices, tools)
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),
             ServerMethods(process, self.hub, self._operations),
@@ -66,6 +73,7 @@ class Methods:
 
     async def close(self) -> None:
         """Close every connection, then the vault."""
+        await self._checkers.aclose()
         await self.hub.close_all()
         await self.vault.aclose()
 

@@ -16,7 +16,8 @@ from sidecar.config import invalid
 from sidecar.hub import Hub, ScopeKey, scope_body
 from sidecar.ops import policy
 from sidecar.ops.envelope import Envelope, Envelopes
-from sidecar.ops.payload import X_HEADER, build, join_list, listed, modern_headers
+from sidecar.ops.payload import MAX_PAGES, X_HEADER, build, has_more, join_list, listed, modern_headers
+from sidecar.ops.tools import guards_calls
 from sidecar.request import seconds_of
 from sidecar.transports.faults import Payload, bad_peer
 from sidecar.transports.http import SessionGone
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
     from sidecar.callbacks import Notices
     from sidecar.connection import Connection, Link
+    from sidecar.ops.tools import Tools
     from sidecar.request import Outcome, Request
     from sidecar.rpc import Work
     from sidecar.transports.channel import OnProgress
 
-MAX_PAGES: Final = 1000
 TRIES: Final = 3
 TRY_SECONDS: Final = 1.0
 _RETRIED: Final = (errors.ConnectFailed, errors.ConnectionLost, errors.ServerExited, errors.Unresponsive)
@@ -50,10 +51,11 @@ _UNDECLARED: Final = frozenset({("completions", "2024-11-05"), ("logging", "2026
 class Operations:
     """Serves the MCP operations of the contract."""
 
-    def __init__(self, hub: Hub, notices: Notices) -> None:
-        """Find connections in `hub`; tell progress through `notices`."""
+    def __init__(self, hub: Hub, notices: Notices, tools: Tools) -> None:
+        """Find connections in `hub`; tell progress through `notices`; let `tools` watch lists and calls."""
         self._hub = hub
         self._notices = notices
+        self._tools = tools
         self._envelopes = Envelopes()
 
     def serve(self, request: Request) -> Work:
@@ -101,6 +103,8 @@ class Operations:
             return await self._with_retry(request, envelope, connection, self._set_level)
         if envelope.all:
             return await self._with_retry(request, envelope, connection, self._all_pages)
+        if request.method == "tools/call" and guards_calls(envelope.tools):
+            return await self._with_retry(request, envelope, connection, self._guarded)
         return await self._with_retry(request, envelope, connection, self._once)
 
     async def _with_retry(
@@ -166,14 +170,32 @@ class Operations:
             connection.finished(error, trying=trying)
         return outcome  # type: ignore[return-value]  # a view of bytes is written like bytes
 
+    async def _guarded(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
+        """Call a tool whose policy has a say before and after."""
+        assert envelope.tools is not None
+        request.phase = "connect"
+        schema = await self._tools.before(connection, link, envelope.tools, envelope.params)
+        result = await self._once(request, envelope, connection, link)
+        if schema is not None:
+            await self._tools.after(connection, schema, result)
+        return result
+
     async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
         result = await self._send(request, envelope, connection, link, envelope.params)
         if request.method != "tools/list":
             return result
         connection.tools_listed = time.time()
-        if not policy.restricts(envelope.tools) and not (link.agreed.modern and X_HEADER in bytes(result)):
+        looked_at = self._tools.looks_at(connection, result)
+        rebuilt = policy.restricts(envelope.tools) or (link.agreed.modern and X_HEADER in bytes(result))
+        if not looked_at and not rebuilt:
             return result
-        found = policy.visible(envelope.tools, listed(link, result, request.method))
+        elements = listed(link, result, request.method)
+        if looked_at:
+            whole = "cursor" not in envelope.params and not has_more(result)
+            await self._tools.listed(connection, elements, whole=whole)
+        if not rebuilt:
+            return result
+        found = policy.visible(envelope.tools, elements)
         return join_list(request.method, result, found)
 
     async def _send(
@@ -245,8 +267,6 @@ class Operations:
         for _ in range(MAX_PAGES):
             result = await self._send(request, envelope, connection, link, params)
             elements = listed(link, result, request.method)
-            if request.method == "tools/list":
-                elements = policy.visible(envelope.tools, elements)
             size += len(result)
             if size > request.peer.max_frame:
                 raise errors.ResultTooLarge(
@@ -260,6 +280,8 @@ class Operations:
             if cursor is None or bytes(cursor) == b"null":
                 if request.method == "tools/list":
                     connection.tools_listed = time.time()
+                    await self._tools.listed(connection, found, whole="cursor" not in envelope.params)
+                    found = policy.visible(envelope.tools, found)
                 return join_list(request.method, result, found)
             if bytes(cursor) in seen:
                 raise bad_peer("the list repeats a cursor", "yes")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sidecar.connection import Link
 
+MAX_PAGES: Final = 1000
 X_HEADER: Final = b"x-mcp-header"
 _NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _EMPTY_META: Final = msgspec.Raw(b"{}")
@@ -93,6 +94,12 @@ def listed(link: Link, result: Payload, method: str) -> list[msgspec.Raw]:
         link.header_maps[name] = x_mcp_header_map(decoded)
         kept.append(element)
     return kept
+
+
+def has_more(result: Payload) -> bool:
+    """Tell whether a list has another page."""
+    cursor = frames.member(msgspec.Raw(bytes(result)), "nextCursor")
+    return cursor is not None and bytes(cursor) != b"null"
 
 
 def join_list(method: str, last: Payload, elements: list[msgspec.Raw]) -> bytes:

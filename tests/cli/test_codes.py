@@ -21,8 +21,6 @@ LATER = {
     1402: "the credential store",
     1403: "the credential store",
     1404: "the credential store",
-    1503: "checking of results",
-    1504: "pinned tools",
     1506: "questions of servers",
 }
 """Codes that nothing produces yet, and what will."""

@@ -161,6 +161,10 @@ class Server:
         key = {"tools/list": "tools", "resources/list": "resources", "prompts/list": "prompts"}.get(
             method, "resourceTemplates"
         )
+        if key == "tools" and self.options.tools:
+            more = b',"ttlMs":%d,"cacheScope":"private"' % self.options.ttl if self.options.modern else b""
+            self.answer(raw_id, b'{"tools":%s%s}' % (Path(self.options.tools).read_bytes(), more))
+            return
         if self.options.pages == 0:
             page = b'{"name":"echo","description":"d","inputSchema":{"type":"object"},"vendor":1.0}'
             self.answer(raw_id, b'{"%s":[%s],"vendor":null}' % (key.encode(), page))
@@ -219,6 +223,20 @@ class Server:
     def do_deep(self, raw_id: bytes, _: bytes, arguments: dict[str, Any]) -> None:
         depth = arguments["depth"]
         self.answer(raw_id, b'{"content":[],"x":' + b"[" * depth + b"]" * depth + b"}")
+
+    def do_structured(self, raw_id: bytes, params: bytes, _: dict[str, Any]) -> None:
+        """Return the arguments as structured content, or none where there are none."""
+        arguments = msgspec.json.decode(params, type=dict[str, msgspec.Raw]).get("arguments", b"{}")
+        value = msgspec.json.decode(arguments, type=dict[str, msgspec.Raw]).get("value")
+        more = b"" if value is None else b',"structuredContent":' + bytes(value)
+        self.answer(raw_id, b'{"content":[]%s}' % more)
+
+    def do_failing(self, raw_id: bytes, *_: Any) -> None:
+        self.answer(raw_id, b'{"content":[],"isError":true}')
+
+    def do_tell_changed(self, raw_id: bytes, *_: Any) -> None:
+        self.write(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n')
+        self.text(raw_id, "told")
 
     def do_error(self, raw_id: bytes, *_: Any) -> None:
         self.refuse(raw_id, -32042, "no \u00e9", b'{"big":18446744073709551616,"one":1.0,"null":null}')
@@ -348,6 +366,8 @@ def main() -> None:
     parser.add_argument("--grandchild", choices=["plain", "stubborn"], action="append", default=[])
     parser.add_argument("--pages", type=int, default=0, help="pages of a list; negative: no end")
     parser.add_argument("--prepare", type=int, action="append", default=[], help="build a result of this size first")
+    parser.add_argument("--tools", help="file with the JSON array of tools, read for each list")
+    parser.add_argument("--ttl", type=int, default=0, help="how long a modern list of tools holds, in ms")
     parser.add_argument("--journal", help="file to note calls in")
     parser.add_argument("--say", help="write this to stderr first")
     parser.add_argument("--exit", type=int, help="end at once with this code")

@@ -1,0 +1,1 @@
+"""What a server's words are checked for: tool definitions against their pins, results against their schemas."""

@@ -1,0 +1,1 @@
+"""Tests of what a server says being checked: pins, schemas, invisible characters."""
