@@ -37,4 +37,5 @@ class WorkbenchMethods:
         connection = self._hub.find(scope, params.server)
         arm(request, params.timeout_ms, params.server, scope)
         self._hub.update(connection, config.updated(connection.config, params, self._process.agreement.client))
+        self._operations.tools.policy_changed(connection)
         return msgspec.json.encode(connection.info())

@@ -55,7 +55,7 @@ class Operations:
         """Find connections in `hub`; tell progress through `notices`; let `tools` watch lists and calls."""
         self._hub = hub
         self._notices = notices
-        self._tools = tools
+        self.tools = tools
         self._envelopes = Envelopes()
 
     def serve(self, request: Request) -> Work:
@@ -174,10 +174,10 @@ class Operations:
         """Call a tool whose policy has a say before and after."""
         assert envelope.tools is not None
         request.phase = "connect"
-        schema = await self._tools.before(connection, link, envelope.tools, envelope.params)
+        schema = await self.tools.before(connection, link, envelope.tools, envelope.params)
         result = await self._once(request, envelope, connection, link)
         if schema is not None:
-            await self._tools.after(connection, schema, result)
+            await self.tools.after(connection, schema, result)
         return result
 
     async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
@@ -185,14 +185,14 @@ class Operations:
         if request.method != "tools/list":
             return result
         connection.tools_listed = time.time()
-        looked_at = self._tools.looks_at(connection, result)
+        looked_at = self.tools.looks_at(connection, result)
         rebuilt = policy.restricts(envelope.tools) or (link.agreed.modern and X_HEADER in bytes(result))
         if not looked_at and not rebuilt:
             return result
         elements = listed(link, result, request.method)
         if looked_at:
             whole = "cursor" not in envelope.params and not has_more(result)
-            await self._tools.listed(connection, elements, whole=whole)
+            await self.tools.listed(connection, elements, whole=whole)
         if not rebuilt:
             return result
         found = policy.visible(envelope.tools, elements)
@@ -280,7 +280,7 @@ class Operations:
             if cursor is None or bytes(cursor) == b"null":
                 if request.method == "tools/list":
                     connection.tools_listed = time.time()
-                    await self._tools.listed(connection, found, whole="cursor" not in envelope.params)
+                    await self.tools.listed(connection, found, whole="cursor" not in envelope.params)
                     found = policy.visible(envelope.tools, found)
                 return join_list(request.method, result, found)
             if bytes(cursor) in seen:

@@ -88,6 +88,9 @@ class Tools:
         if watch is not None:
             watch.fresh_until = 0.0
             watch.link = None
+        self._read_soon(connection)
+
+    def _read_soon(self, connection: Connection) -> None:
         if pinned(connection.config.tools) and connection.link is not None:
             task = asyncio.get_running_loop().create_task(self._reread(connection, connection.link))
             self._tasks.add(task)
@@ -100,8 +103,11 @@ class Tools:
             logger.warning("the changed tools cannot be listed: %s", error.message, extra=connection.label)
 
     def policy_changed(self, connection: Connection) -> None:
-        """Show what the new policy makes of the pins."""
-        self._show(connection, self._watch(connection))
+        """Show what the new policy makes of the pins, and read the tools where it pins them for the first time."""
+        watch = self._watch(connection)
+        self._show(connection, watch)
+        if watch.book.first is None:
+            self._read_soon(connection)
 
     # -- calls ------------------------------------------------------------------------------------------------
 

@@ -213,3 +213,22 @@ def test_pins_work_over_http_too(shared: Sidecar, server: str, modern: Program) 
     assert len(info["pins"]) >= 1
     for tool in shared.call("tools/list", {"server": server, "all": True}).result["tools"]:
         assert info["pins"][tool["name"]] == hash_of(tool)
+
+
+def test_update_approves_a_changed_tool(shared: Sidecar, server: str, shop: Shop) -> None:
+    shared.connect(server, shop.transport, tools={"pin": "enforce"})
+    changed = ECHO | {"description": "Says it again!"}
+    shop.offer(changed, BYTES)
+    new = shared.tool(server, "echo").is_error(1504)["newHash"]
+    approved = {"pin": "enforce", "pins": {"echo": new, "bytes": hash_of(BYTES)}}
+    assert shared.call("servers/update", {"server": server, "tools": approved}).result["pins"] == approved["pins"]
+    assert shared.tool(server, "echo").result
+
+
+def test_update_can_begin_to_pin(shared: Sidecar, server: str, shop: Shop) -> None:
+    shared.connect(server, shop.transport)
+    shared.call("servers/update", {"server": server, "tools": {"pin": "enforce"}})
+    assert shared.tool(server, "echo").result
+    assert set(shared.call("servers/get", {"server": server}).result["pins"]) == {"echo", "bytes"}
+    shop.offer(ECHO | {"title": "new"}, BYTES)
+    shared.tool(server, "echo").is_error(1504)
