@@ -240,7 +240,7 @@ def _stdio(transport: wire.StdioTransport, auth: Any) -> dict[str, Any]:
 def check_header(name: str, value: str, path: str) -> None:
     """Refuse a header of the object at `path` that HTTP does not allow or that is ours. Raises InvalidParams."""
     if not _HEADER_NAME.match(name):
-        raise invalid(path, "a header's name has characters that HTTP does not allow")
+        raise invalid(path + pointer(name), "a header's name has characters that HTTP does not allow")
     check_header_value(value, path + pointer(name))
     if name.lower() in _HOP:
         raise invalid(path + pointer(name), "this header belongs to the HTTP client")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sidecar import config, wire
-from sidecar.methods.common import arm, params_of, scope_of
+from sidecar import config, desktop, errors, frames, wire
+from sidecar.hub import scope_body
+from sidecar.methods.common import DEFAULT_SECONDS, arm, params_of, scope_of
+from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
+    from sidecar.connection import Connection
     from sidecar.hub import Hub
     from sidecar.ops import Operations
     from sidecar.request import Outcome, Request
-    from sidecar.rpc import Handler
+    from sidecar.rpc import Handler, Work
     from sidecar.serve import Process
 
 
@@ -28,7 +32,7 @@ class WorkbenchMethods:
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
-        return {"servers/update": self.update}
+        return {"servers/update": self.update, "servers/import": self.import_servers}
 
     def update(self, request: Request) -> Outcome:
         """Serve `servers/update`: what it changes holds for the next line already."""
@@ -39,3 +43,66 @@ class WorkbenchMethods:
         self._hub.update(connection, config.updated(connection.config, params, self._process.agreement.client))
         self._operations.tools.policy_changed(connection)
         return msgspec.json.encode(connection.info())
+
+    # -- the files of desktop clients -------------------------------------------------------------------------
+
+    def import_servers(self, request: Request) -> Work | Outcome:
+        """Serve `servers/import`: the addresses are known before the next line is read."""
+        params = params_of(wire.ImportParams, request)
+        request.arm(seconds_of(params.timeout_ms) if params.timeout_ms is not None else DEFAULT_SECONDS)
+        document = desktop.parse(bytes(frames.member(msgspec.Raw(request.params), "config") or b""))
+        found = desktop.read(document, params.env or {}, params.scope)
+        faults: list[errors.WireError] = list(found.faults)
+        taken: list[tuple[str, Connection]] = []
+        for where, wanted in found.servers:
+            try:
+                taken.append((where, self.take(wanted, start=bool(params.connect))))
+            except (errors.ServerExists, errors.QuotaExceeded) as error:
+                faults.append(_placed(error, where))
+        if params.connect:
+            request.phase = "connect"
+            return self._imported(request, taken, faults)
+        return _import_result([connection for _, connection in taken], faults)
+
+    def take(self, params: wire.ConnectParams, *, start: bool = False) -> Connection:
+        """Make an address known, or find it with the same configuration. Raises ServerExists or QuotaExceeded."""
+        wanted = config.server_config(params, self._process.agreement.client)
+        scope = scope_of(params.scope)
+        connection = self._hub.get(scope, params.server)
+        known = connection is not None
+        try:
+            if connection is None:
+                connection = self._hub.add(scope, params.server, wanted)
+            elif connection.config.identity != wanted.identity:
+                raise errors.ServerExists(f"{params.server!r} is there already, with another configuration")
+            if start:
+                connection.start()
+        except errors.SidecarError as error:
+            if connection is not None and not known:
+                self._hub.remove(scope, params.server)
+            error.at(params.server, scope_body(scope))
+            raise
+        return connection
+
+    async def _imported(
+        self, request: Request, taken: list[tuple[str, Connection]], faults: list[errors.WireError]
+    ) -> Outcome:
+        outcomes = (connection.outcome(request) for _, connection in taken)
+        for (where, _), failure in zip(taken, await asyncio.gather(*outcomes, return_exceptions=True), strict=True):
+            if isinstance(failure, errors.SidecarError):
+                faults.append(_placed(failure, where))
+            elif failure is not None:
+                raise failure
+        return _import_result([connection for _, connection in taken], faults)
+
+
+def _placed(error: errors.SidecarError, where: str) -> errors.SidecarError:
+    """Add the pointer of the server's entry to a failure."""
+    error.extra["path"] = where
+    return error
+
+
+def _import_result(taken: list[Connection], faults: list[errors.WireError]) -> Outcome:
+    infos = [connection.info() for connection in taken]
+    body: dict[str, Any] = {"servers": infos, "errors": [fault.to_wire() for fault in faults]}
+    return msgspec.json.encode(body)

@@ -157,7 +157,7 @@ def test_update_that_cannot_be_changes_nothing(
     ("changes", "path"),
     [
         ({"headers": {"X-A": "a\nb"}}, "/headers/X-A"),
-        ({"headers": {"no name": "1"}}, "/headers"),
+        ({"headers": {"no name": "1"}}, "/headers/no name"),
         ({"headers": {"Host": "x"}}, "/headers/Host"),
         ({"token": ""}, "/token"),
         ({"token": "a\nb"}, "/token"),
