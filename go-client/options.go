@@ -79,7 +79,7 @@ type Options struct {
 	CrashWindow time.Duration
 
 	// HangTimeout is how long the sidecar may be silent to a ping, without moving a byte, before it is killed and
-	// started again; 0: 7 s, negative: for ever. Time in which this process itself was stopped does not count, and one
+	// started again; 0: 5 s, negative: for ever. Time in which this process itself was stopped does not count, and one
 	// that is busy gets three times as long.
 	HangTimeout time.Duration
 	// Checksums are the SHA-256 (hex) of files and folders that a start runs, by path, as [Checksum] tells them. They
@@ -126,7 +126,7 @@ const (
 	defaultStopTimeout  = 5 * time.Second
 	defaultMaxCrashes   = 5
 	defaultCrashWindow  = 180 * time.Second
-	defaultHangTimeout  = 7 * time.Second
+	defaultHangTimeout  = 5 * time.Second
 )
 
 func (o *Options) withDefaults() Options {

@@ -43,6 +43,25 @@ func playPart(mode string) {
 		signal.Ignore(os.Interrupt, syscall.SIGTERM)
 		serve(nil)
 		select {} // its input has ended; it stays
+	case "shapes":
+		playShapes()
+	case "flood":
+		flooded := make(chan struct{})
+		go func() {
+			flood(1<<30, 10<<20)
+			close(flooded)
+		}()
+		serve(map[string]reverseHandler{"test/flooded": func(context.Context, json.RawMessage) (any, error) {
+			select {
+			case <-flooded:
+				return map[string]any{"done": true}, nil
+			case <-time.After(10 * time.Millisecond):
+				return map[string]any{"done": false}, nil
+			}
+		}})
+	case "dies-later":
+		time.AfterFunc(50*time.Millisecond, func() { os.Exit(5) })
+		serve(nil)
 	case "realhost":
 		playRealHost()
 	case "host":
@@ -70,6 +89,17 @@ func chatter() {
 	for i := range 64 {
 		_, _ = os.Stderr.Write(long)
 		fmt.Fprintf(os.Stderr, "\n{\"time\":\"2026-01-02T03:04:05.678Z\",\"level\":\"warning\",\"msg\":\"line %d\",\"n\":%d}\n", i, i)
+	}
+}
+
+// flood writes lines to stderr, short ones and very long ones, until it has written so many bytes.
+func flood(total, long int) {
+	short := []byte(strings.Repeat("noise ", 20) + "\n")
+	huge := append(bytes.Repeat([]byte("x"), long), '\n')
+	many := bytes.Repeat(short, long/len(short))
+	for written := 0; written < total; written += len(huge) + len(many) {
+		_, _ = os.Stderr.Write(huge)
+		_, _ = os.Stderr.Write(many)
 	}
 }
 

@@ -2,9 +2,9 @@ package sidecar
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -16,8 +16,8 @@ import (
 
 const (
 	tailBytes      = 2 << 10
-	maxStderrLine  = 64 << 10 // longer lines are cut
-	maxStderrQueue = 1 << 20  // bytes waiting for a slow writer or logger; past it lines are dropped and counted
+	maxStderrLine  = 64 << 10  // longer lines are cut
+	maxStderrQueue = 256 << 10 // bytes waiting for a slow writer or logger; what does not fit is dropped and counted
 )
 
 // stderrRelay drains the sidecar's stderr. Draining never waits for the host's writer or logger: those are served by
@@ -28,8 +28,7 @@ type stderrRelay struct {
 
 	mu      sync.Mutex
 	kept    []byte // the last bytes
-	queue   [][]byte
-	queued  int
+	queue   []byte // whole lines; the buffer and that of serve take turns
 	dropped int
 	ended   bool
 	wake    chan struct{}
@@ -53,16 +52,32 @@ func (r *stderrRelay) read(from io.ReadCloser) {
 	defer close(r.drained)
 	defer from.Close()
 	in := bufio.NewReaderSize(from, maxStderrLine)
-	for {
-		// A line longer than the buffer comes in pieces; only the first is passed on.
-		line, err := in.ReadSlice('\n')
-		r.push(line)
-		for errors.Is(err, bufio.ErrBufferFull) {
-			line, err = in.ReadSlice('\n')
-			r.keep(line)
+	left, wait := 0, 1 // bytes that were looked at, and how many there must be to look again
+	for cut := false; ; {
+		_, err := in.Peek(wait)
+		seen, _ := in.Peek(in.Buffered())
+		r.keep(seen[left:])
+		whole, again := bytes.LastIndexByte(seen, '\n')+1, false
+		switch {
+		case cut: // the rest of a line that was too long; what follows it is looked at again
+			if whole = bytes.IndexByte(seen, '\n') + 1; whole == 0 {
+				whole = len(seen)
+			} else {
+				cut, again = false, true
+			}
+		case whole > 0:
+			r.push(seen[:whole])
+		case len(seen) == maxStderrLine || err != nil: // a line too long, or a last one without its end
+			r.push(seen)
+			cut, whole = true, len(seen)
 		}
-		if err != nil {
+		_, _ = in.Discard(whole) // it is buffered
+		left = len(seen) - whole
+		if err != nil && left == 0 {
 			break
+		}
+		if wait = left + 1; again {
+			wait = 1
 		}
 	}
 	r.mu.Lock()
@@ -78,6 +93,7 @@ func (r *stderrRelay) nudge() {
 	}
 }
 
+// keep remembers the last bytes of what was read.
 func (r *stderrRelay) keep(part []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,20 +106,19 @@ func (r *stderrRelay) keep(part []byte) {
 	}
 }
 
-func (r *stderrRelay) push(line []byte) {
-	if len(line) == 0 {
-		return
-	}
-	r.keep(line)
-	if r.copyTo == nil && r.logger == nil {
+// push queues whole lines, or the beginning of one.
+func (r *stderrRelay) push(lines []byte) {
+	if len(lines) == 0 || r.copyTo == nil && r.logger == nil {
 		return
 	}
 	r.mu.Lock()
-	if r.queued+len(line) > maxStderrQueue {
-		r.dropped++
-	} else {
-		r.queue = append(r.queue, append([]byte(nil), line...))
-		r.queued += len(line)
+	if len(r.queue)+len(lines) >= maxStderrQueue { // the newest say more
+		r.dropped += bytes.Count(r.queue, []byte("\n"))
+		r.queue = r.queue[:0]
+	}
+	r.queue = append(r.queue, lines...)
+	if lines[len(lines)-1] != '\n' {
+		r.queue = append(r.queue, '\n')
 	}
 	r.mu.Unlock()
 	r.nudge()
@@ -118,13 +133,17 @@ func (r *stderrRelay) tail() string {
 
 func (r *stderrRelay) serve() {
 	defer close(r.done)
+	var lines []byte
 	for {
 		r.mu.Lock()
-		lines, dropped, ended := r.queue, r.dropped, r.ended
-		r.queue, r.queued, r.dropped = nil, 0, 0
+		lines, r.queue = r.queue, lines[:0]
+		dropped, ended := r.dropped, r.ended
+		r.dropped = 0
 		r.mu.Unlock()
-		for _, line := range lines {
-			r.pass(line)
+		for rest := lines; len(rest) > 0; {
+			end := bytes.IndexByte(rest, '\n') + 1
+			r.pass(rest[:end])
+			rest = rest[end:]
 		}
 		if dropped > 0 && r.logger != nil {
 			r.logger.Warn("lines of the sidecar's stderr were dropped: the host read too slowly", "count", dropped)

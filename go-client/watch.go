@@ -64,6 +64,9 @@ func (s *session) watch(limit time.Duration) {
 			return
 		case <-ticker.C:
 		}
+		if s.peer.writer.ending() { // it can be asked no more, and ends by itself or is ended
+			return
+		}
 		if moved := s.peer.moved.Load(); moved != seen {
 			silent, seen, worked = 0, moved, s.process.worked()
 			continue

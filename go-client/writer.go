@@ -86,6 +86,13 @@ func (w *frameWriter) closeWhenEmpty() {
 	w.mu.Unlock()
 }
 
+// ending reports whether the stream takes no more lines.
+func (w *frameWriter) ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closing || w.err != nil
+}
+
 // fail drops what is queued and ends the stream at once.
 func (w *frameWriter) fail(err error) {
 	w.mu.Lock()
