@@ -138,7 +138,7 @@ class Sealed:
             task.cancel()
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened[0].aclose()
+            await asyncio.gather(opened[0].aclose(), opened[1].aclose())
 
     # -- opening ----------------------------------------------------------------------------------------------
 

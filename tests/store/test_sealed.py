@@ -270,3 +270,6 @@ class NoKey:
     async def make(self) -> bytes:
         """Never asked for."""
         raise AssertionError("a key was made for reading")
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
