@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,6 +67,7 @@ class Hub:
         self.listeners: list[Callable[[Connection, str, msgspec.Raw, Call | None], None]] = []
         """Each is told of every notification of a server."""
         self._budget = Budget()
+        self._trials: set[Connection] = set()
         self._services = Services(
             make_channel=self._make_channel,
             engine=engine,
@@ -123,9 +125,33 @@ class Hub:
         connection.update(config)
         SECRETS.discard(*had.secrets)
 
+    def trial(self, scope: ScopeKey, name: str, config: ServerConfig, watch: Stopwatch) -> Connection:
+        """Make a connection that nobody finds and nothing is told of; end it with `end_trial`. Raises QuotaExceeded."""
+        if (scope, name) not in self._connections:
+            self._check_quota(scope)
+        services = dataclasses.replace(
+            self._services,
+            changed=self._budget.changed,
+            engine=watch.opened(self._services.engine),
+            restore=watch.agreed,
+            notified=lambda *_: None,
+        )
+        connection = Connection(name, scope_body(scope), config, services)
+        connection.keep("test")  # nobody may evict it
+        self._trials.add(connection)
+        SECRETS.add(*config.secrets)
+        return connection
+
+    async def end_trial(self, connection: Connection) -> None:
+        """Close a trial connection, and everything of it."""
+        try:
+            await close(connection)
+        finally:
+            self._trials.discard(connection)
+
     def _check_quota(self, scope: ScopeKey) -> None:
         for count, limit in (
-            (len(self._connections), "maxServers"),
+            (len(self._connections) + len(self._trials), "maxServers"),
             (self._by_scope[scope], "maxServersPerScope"),
         ):
             if count >= self.limits[limit]:
@@ -154,7 +180,7 @@ class Hub:
 
     async def close_all(self) -> None:
         """Close every connection and the guard; bounded in time."""
-        connections = list(self._connections.values())
+        connections = [*self._connections.values(), *self._trials]
         self._connections.clear()
         self._by_scope.clear()
         if connections:
@@ -200,6 +226,43 @@ class Hub:
         client = HTTPClient(config.url, self.policy, tls=config.tls, proxy=config.proxy)
         kind = SSEChannel if config.transport == "sse" else HTTPChannel
         return kind(client, config.headers, config.max_result, label)
+
+
+class Stopwatch:
+    """How long the steps of one connection attempt took, in seconds; a step that was not reached took none."""
+
+    def __init__(self) -> None:
+        """Begin to connect."""
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self.connect = 0.0
+        self.init = 0.0
+        self.list = 0.0
+
+    def lap(self) -> float:
+        """Return the time since the last step."""
+        begun, self._begun = self._begun, self._loop.time()
+        return self._begun - begun
+
+    def opened(self, engine: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Return the waiting for the engine, which comes right after the channel is open."""
+
+        async def wait() -> None:
+            self.connect = self.lap()
+            await engine()
+            self.lap()
+
+        return wait
+
+    async def agreed(self, connection: Connection, link: Link) -> None:
+        """Note the end of the handshake; there is nothing to restore."""
+        del connection, link
+        self.init = self.lap()
+
+    def listed(self) -> None:
+        """Note the end of the lists, where they were begun."""
+        if self.init:
+            self.list = self.lap()
 
 
 def unknown_server(scope: ScopeKey, name: str) -> errors.UnknownServer:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sidecar.request import Request
 
 DEFAULT_SECONDS: Final = 60.0
+CONNECT_SECONDS: Final = 30.0
 
 
 def params_of(model: type[config.M], request: Request) -> config.M:

@@ -8,7 +8,7 @@ import msgspec
 
 from sidecar import config, errors, wire
 from sidecar.hub import Hub, close, scope_body
-from sidecar.methods.common import arm, params_of, scope_of
+from sidecar.methods.common import CONNECT_SECONDS, arm, params_of, scope_of
 from sidecar.request import seconds_of
 from sidecar.rpc import EMPTY, Handler, Work
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sidecar.request import Outcome, Request
     from sidecar.serve import Process
 
-CONNECT_SECONDS: Final = 30.0
 LOGIN_SECONDS: Final = 600.0
 """How long `wait: "ready"` waits: a person may have to log in."""
 

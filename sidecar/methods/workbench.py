@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sidecar import config, desktop, errors, frames, wire
-from sidecar.hub import scope_body
-from sidecar.methods.common import DEFAULT_SECONDS, arm, params_of, scope_of
+from sidecar.hub import Stopwatch, scope_body
+from sidecar.methods.common import CONNECT_SECONDS, DEFAULT_SECONDS, arm, params_of, scope_of
 from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ class WorkbenchMethods:
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
-        return {"servers/update": self.update, "servers/import": self.import_servers}
+        return {
+            "servers/update": self.update,
+            "servers/test": self.test,
+            "servers/import": self.import_servers,
+        }
 
     def update(self, request: Request) -> Outcome:
         """Serve `servers/update`: what it changes holds for the next line already."""
@@ -43,6 +47,43 @@ class WorkbenchMethods:
         self._hub.update(connection, config.updated(connection.config, params, self._process.agreement.client))
         self._operations.tools.policy_changed(connection)
         return msgspec.json.encode(connection.info())
+
+    # -- trials -----------------------------------------------------------------------------------------------
+
+    def test(self, request: Request) -> Work | Outcome:
+        """Serve `servers/test`: one attempt and three lists, on a connection that nobody finds."""
+        params = params_of(wire.ConnectParams, request)
+        wanted = config.server_config(params, self._process.agreement.client)
+        scope = scope_of(params.scope)
+        arm(request, params.timeout_ms, params.server, scope, CONNECT_SECONDS)
+        request.phase = "connect"
+        watch = Stopwatch()
+        try:
+            connection = self._hub.trial(scope, params.server, wanted, watch)
+        except errors.QuotaExceeded as error:
+            return _test_result(_not_ok(error.at(params.server, scope_body(scope))), watch)
+        return self._tested(request, connection, watch)
+
+    async def _tested(self, request: Request, connection: Connection, watch: Stopwatch) -> Outcome:
+        found: dict[str, Any] = {"ok": True}
+        try:
+            connection.start()
+            await connection.outcome(request)
+            link = connection.link
+            if link is None:  # a person would have to log in
+                raise connection.last_error or errors.AuthRequired("a person must log in first")
+            found["serverInfo"] = link.agreed.server_info
+            request.phase = "wait"
+            for method, name in (("tools/list", "tools"), ("resources/list", "resources"), ("prompts/list", "prompts")):
+                count = await self._operations.count(request, connection, link, method)
+                if count is not None:
+                    found[name] = count
+        except errors.SidecarError as error:
+            found |= _not_ok(error.at(connection.name, connection.scope))
+        finally:
+            watch.listed()
+            await asyncio.shield(self._hub.end_trial(connection))
+        return _test_result(found, watch)
 
     # -- the files of desktop clients -------------------------------------------------------------------------
 
@@ -94,6 +135,15 @@ class WorkbenchMethods:
             elif failure is not None:
                 raise failure
         return _import_result([connection for _, connection in taken], faults)
+
+
+def _not_ok(error: errors.SidecarError) -> dict[str, Any]:
+    return {"ok": False, "error": error.to_wire()}
+
+
+def _test_result(found: dict[str, Any], watch: Stopwatch) -> Outcome:
+    times = {"connectMs": watch.connect, "initMs": watch.init, "listMs": watch.list}
+    return msgspec.json.encode(found | {"timings": {name: round(taken * 1000) for name, taken in times.items()}})
 
 
 def _placed(error: errors.SidecarError, where: str) -> errors.SidecarError:

@@ -18,7 +18,7 @@ from sidecar.ops import policy
 from sidecar.ops.envelope import Envelope, Envelopes
 from sidecar.ops.payload import MAX_PAGES, X_HEADER, build, has_more, join_list, listed, modern_headers
 from sidecar.ops.tools import guards_calls
-from sidecar.request import seconds_of
+from sidecar.request import Request, seconds_of
 from sidecar.transports.faults import Payload, bad_peer
 from sidecar.transports.http import SessionGone
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sidecar.callbacks import Notices
     from sidecar.connection import Connection, Link
     from sidecar.ops.tools import Tools
-    from sidecar.request import Outcome, Request
+    from sidecar.request import Outcome
     from sidecar.rpc import Work
     from sidecar.transports.channel import OnProgress
 
@@ -260,6 +260,34 @@ class Operations:
 
     async def _all_pages(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
         """Follow the pages and return one list; elements keep their bytes."""
+        last, found = await self._pages(request, envelope, connection, link)
+        if request.method == "tools/list":
+            connection.tools_listed = time.time()
+            await self.tools.listed(connection, found, whole="cursor" not in envelope.params)
+            found = policy.visible(envelope.tools, found)
+        return join_list(request.method, last, found)
+
+    async def count(self, request: Request, connection: Connection, link: Link, method: str) -> int | None:
+        """Return how many elements a list has that the host would see; None where the server does not offer it."""
+        try:
+            _check_offered(method, link)
+        except errors.CapabilityMissing:
+            return None
+        tools = connection.config.tools if method == "tools/list" else None
+        listing = Request(request.peer, request.key, request.raw_id, method, b"{}")
+        envelope = Envelope(("", "", ""), connection.name, None, True, False, False, {}, {}, tools)
+        try:
+            _, found = await self._pages(listing, envelope, connection, link)
+        except errors.RemoteError:
+            if link.agreed.capabilities:
+                raise
+            return None  # it declares nothing at all, and has no such list
+        return len(policy.visible(tools, found))
+
+    async def _pages(
+        self, request: Request, envelope: Envelope, connection: Connection, link: Link
+    ) -> tuple[Payload, list[msgspec.Raw]]:
+        """Follow the pages; return the last one, and the elements of all."""
         found: list[msgspec.Raw] = []
         params = dict(envelope.params)
         seen: set[bytes] = set()
@@ -278,11 +306,7 @@ class Operations:
             found += elements
             cursor = frames.member(msgspec.Raw(bytes(result)), "nextCursor")
             if cursor is None or bytes(cursor) == b"null":
-                if request.method == "tools/list":
-                    connection.tools_listed = time.time()
-                    await self.tools.listed(connection, found, whole="cursor" not in envelope.params)
-                    found = policy.visible(envelope.tools, found)
-                return join_list(request.method, result, found)
+                return result, found
             if bytes(cursor) in seen:
                 raise bad_peer("the list repeats a cursor", "yes")
             seen.add(bytes(cursor))
