@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from sidecar import errors, wire
 from sidecar.auth.egress import BadURL, parse_url
+from sidecar.auth.settings import BadSetting, Settings, settings_of
 from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ServerConfig:
     transport: str
     identity: dict[str, Any]
     auth: str = "none"
+    oauth: Settings | None = None
     protocol: str = "auto"
     client_info: Mapping[str, str] = field(default_factory=dict)
     connect_seconds: float = DEFAULT_CONNECT_MS / 1000
@@ -91,16 +93,21 @@ class ServerConfig:
     """What it was made from, for `servers/update`."""
 
 
-def server_config(params: wire.ConnectParams, default_client: Mapping[str, str]) -> ServerConfig:
-    """Return the configuration that `servers/connect` asks for. Raises InvalidParams."""
+def server_config(
+    params: wire.ConnectParams, default_client: Mapping[str, str], promised: Mapping[str, Any] | None = None
+) -> ServerConfig:
+    """Return the configuration that `servers/connect` asks for. Raises InvalidParams.
+
+    `promised` are the host's capabilities, which a connection's own may not pass; None where that was checked before.
+    """
     protocol = params.protocol if params.protocol is not None else "auto"
     if protocol not in wire.PROTOCOLS:
         raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
     for name in ("capabilities", "roots"):
         if getattr(params, name) is not None:
             raise invalid(pointer(name), "not supported by this version")
-    if isinstance(params.auth, wire.HostAuth | wire.OAuth):
-        raise invalid("/auth", "not supported by this version")
+    if isinstance(params.auth, wire.HostAuth) and promised is not None and promised.get("tokens") is None:
+        raise invalid("/auth/type", "host auth needs the host capability `tokens`, promised in initialize")
     timeouts = params.timeouts or wire.Timeouts()
     limits = params.limits or wire.ServerLimits()
     values: dict[str, Any] = {
@@ -123,7 +130,22 @@ def server_config(params: wire.ConnectParams, default_client: Mapping[str, str])
         values |= _stdio(params.transport, params.auth)
     else:
         values |= _http(params.transport, params.auth)
+        if isinstance(params.auth, wire.OAuth):
+            values["oauth"] = _oauth(params.auth, params.transport, promised)
+            values["secrets"] += values["oauth"].secrets
     return ServerConfig(**values)
+
+
+def _oauth(
+    auth: wire.OAuth, transport: wire.HTTPTransport | wire.SSETransport, promised: Mapping[str, Any] | None
+) -> Settings:
+    assertions = promised is None or promised.get("assertions") is not None
+    try:
+        settings = settings_of(auth, transport.url, assertions=assertions)
+    except BadSetting as error:
+        raise invalid(pointer("auth", *error.path), str(error)) from None
+    ca_file = transport.tls.ca_file if transport.tls is not None else None
+    return dataclasses.replace(settings, tls_ca=ca_file, proxy=transport.proxy)
 
 
 def updated(have: ServerConfig, update: wire.UpdateParams, default_client: Mapping[str, str]) -> ServerConfig:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
 from sidecar.link import Link
-from sidecar.opening import OPEN, Opening, close_parts
+from sidecar.opening import OPEN, Opening, close_parts, reason_of
 from sidecar.serverinfo import server_info
 from sidecar.transports.channel import METHOD_NOT_FOUND, Call, ServerAnswer
 from sidecar.transports.faults import copy_error
@@ -121,7 +121,7 @@ class Connection(Opening):
         if self.state == "closed":
             return
         self._leave()
-        self.last_error = error.at(self.name, self.scope)
+        self.last_error = reason_of(error).at(self.name, self.scope)
         self.auth_ok = False
         self._cancel_timers()
         self.authorization = error.extra.get("authorization")

@@ -221,7 +221,7 @@ class Opening(abc.ABC):
     def _failed(self, error: errors.SidecarError) -> None:
         """Go on from an attempt that failed: to a person, to the next attempt, or to rest."""
         self._note(error)
-        self.last_error = error.at(self.name, self.scope)
+        self.last_error = reason_of(error).at(self.name, self.scope)
         if isinstance(error, errors.AuthRequired):
             self.authorization = error.extra.get("authorization")
             self._become("authorizing")
@@ -277,6 +277,12 @@ class Opening(abc.ABC):
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task
+
+
+def reason_of(error: errors.SidecarError) -> errors.SidecarError:
+    """Return what stands in `lastError`: for a login that is needed, why the former one ended, where that is known."""
+    cause = error.__cause__
+    return cause if isinstance(error, errors.AuthRequired) and isinstance(cause, errors.SidecarError) else error
 
 
 async def close_parts(channel: Channel | None, session: Session | None) -> None:

@@ -22,6 +22,7 @@ SECONDS: Final = 10.0
 MAX_BODY: Final = 64 * 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 3
+_PAUSES: Final = (0.1, 0.3)
 
 
 @dataclass
@@ -55,12 +56,12 @@ class Fetcher:
     def __init__(self, gate: Gate, tls: Mapping[str, object] | None = None, proxy: str | None = None) -> None:
         """Use the server's TLS settings for its own origin, and its `caFile` and proxy for every other one."""
         self.gate = gate
-        self._tls = dict(tls or {})
+        self._tls = {name: value for name, value in (tls or {}).items() if value is not None}
         self._proxy = proxy
 
     def _client(self, url: str, origin: Origin) -> HTTPClient:
         trusted = self.gate.trusts(origin)
-        tls = self._tls if trusted else {name: self._tls[name] for name in ("caFile",) if name in self._tls}
+        tls = self._tls if trusted else {name: self._tls[name] for name in ("caFile",) if self._tls.get(name)}
         return HTTPClient(url, self.gate.policy, tls=tls, proxy=self._proxy, from_host=trusted, follow=False)
 
     async def get(self, url: str, what: str) -> Answer:
@@ -95,7 +96,7 @@ class Fetcher:
         client = self._client(url, origin)
         try:
             async with asyncio.timeout(SECONDS):
-                reply = await client.send(method, {"accept-encoding": "gzip, deflate", **headers}, body)
+                reply = await _sent(client, method, headers, body)
                 try:
                     return await _read(reply, client)
                 finally:
@@ -106,6 +107,19 @@ class Fetcher:
             raise errors.AuthTransient(f"the {what} cannot be reached: {error.message}") from None
         finally:
             await client.aclose()
+
+
+async def _sent(client: HTTPClient, method: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    """Send a request; where nobody could be reached nothing was sent, so it is tried again, for less than a second."""
+    whole = {"accept-encoding": "gzip, deflate", **headers}
+    for pause in _PAUSES:
+        try:
+            return await client.send(method, whole, body)
+        except errors.ConnectFailed as error:
+            if error.extra.get("phase") == "dns":
+                raise
+            await asyncio.sleep(pause)
+    return await client.send(method, whole, body)
 
 
 async def _read(reply: Reply, client: HTTPClient) -> Answer:

@@ -73,7 +73,7 @@ class TokenEndpoint:
         a kind of token that was not asked for, AuthPolicy and RedirectRefused.
         """
         answer = await self.send(self._authority.token_endpoint, "token endpoint", form)
-        body = self._body(answer)
+        body = self.body(answer)
         if not 200 <= answer.status < 300 or "error" in body:
             raise self.failure(answer, body)
         return self._tokens(body, previous)
@@ -100,7 +100,8 @@ class TokenEndpoint:
             break
         return answer
 
-    def _body(self, answer: Answer) -> dict[str, Any]:
+    def body(self, answer: Answer) -> dict[str, Any]:
+        """Return the answer as an object. Raises AuthTransient for what is no OAuth."""
         body = answer.json_object()
         if body is None and answer.body and answer.media_type == _FORM and self._settings.provider == "github":
             body = dict(parse_qsl(answer.body.decode("utf-8", "replace")))

@@ -44,7 +44,8 @@ class ServerMethods:
     def connect(self, request: Request) -> Work:
         """Serve `servers/connect`: the address is known before the next line is read."""
         params = params_of(wire.ConnectParams, request)
-        wanted = config.server_config(params, self._process.agreement.client)
+        agreement = self._process.agreement
+        wanted = config.server_config(params, agreement.client, agreement.capabilities)
         scope = scope_of(params.scope)
         request.address = (params.server, scope_body(scope))
         default = LOGIN_SECONDS if params.wait == "ready" else CONNECT_SECONDS

@@ -22,6 +22,8 @@ from sidecar.transports.net import Backend, own_context, shared_context
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
+    from sidecar.auth.seat import Credentials
+
 _BODY_SLICE: Final = 1 << 18
 _INFLATE_SLICE: Final = 1 << 20
 _MAX_REDIRECTS: Final = 5
@@ -61,6 +63,11 @@ class Reply:
         for name, value in response.headers:
             self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
         self._response = response
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a header that may come more than once."""
+        wanted = name.encode()
+        return [value.decode("latin-1") for key, value in self._response.headers if key.lower() == wanted]
 
     @property
     def media_type(self) -> str:
@@ -145,11 +152,20 @@ class HTTPClient:
         *,
         tls: Mapping[str, object] | None = None,
         proxy: str | None = None,
+        credentials: Credentials | None = None,
+        from_host: bool = True,
+        follow: bool = True,
     ) -> None:
-        """Prepare a client. Raises AuthPolicy, TLSFailed, and BadURL for a URL that the caller has not checked."""
+        """Prepare a client. Raises AuthPolicy, TLSFailed, and BadURL for a URL that the caller has not checked.
+
+        `from_host` says that the host itself gave the URL; without `follow` a redirect is a reply like any other.
+        """
         self.origin, self.target = parse_url(url)
         self._policy = policy
-        policy.check_origin(self.origin, from_host=True)
+        self._credentials = credentials
+        self._from_host = from_host
+        self._follow_redirects = follow
+        policy.check_origin(self.origin, from_host=from_host)
         context = None
         if tls:
             context = own_context(
@@ -172,7 +188,7 @@ class HTTPClient:
 
     def _check_address(self, host: str, address: object) -> None:
         if not self._proxied:
-            self._policy.check_address(host, address, from_host=True)  # type: ignore[arg-type]
+            self._policy.check_address(host, address, from_host=self._from_host)  # type: ignore[arg-type]
 
     async def send(
         self,
@@ -184,14 +200,52 @@ class HTTPClient:
     ) -> Reply:
         """Send a request and return its response, body unread; redirects are followed on the origin alone.
 
-        Raises ConnectFailed, TLSFailed, ConnectionLost, RedirectRefused, AuthPolicy, each with `delivered`.
+        Credentials are put on it, and asked again when the server refuses them. Raises ConnectFailed, TLSFailed,
+        ConnectionLost, RedirectRefused, AuthPolicy and what credentials raise, each with `delivered`.
         """
         track = track if track is not None else Steps()
         target = self.target if target is None else target
+        if self._credentials is None:
+            return await self._send_along(method, target, headers, body, track)
+        return await self._send_with(self._credentials, method, target, headers, body, track)
+
+    async def _send_with(
+        self,
+        credentials: Credentials,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        track: Track,
+    ) -> Reply:
+        url = f"{self.origin}{target}"
+        replays = 0
+        while True:
+            track.phase = "authorize"
+            sent = await credentials.headers(method, url)
+            reply = await self._send_along(method, target, {**headers, **sent}, body, track)
+            if reply.status not in {401, 403}:
+                if reply.status < 300:
+                    credentials.accepted(sent)
+                return reply
+            track.delivered, track.phase = "no", "authorize"  # refused before anything was run
+            try:
+                again = await credentials.rejected(reply, url, sent, replays)
+            except BaseException:
+                await reply.aclose()
+                raise
+            if not again:
+                return reply
+            await reply.aclose()
+            replays += 1
+
+    async def _send_along(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, track: Track
+    ) -> Reply:
         origin = self.origin
         for _ in range(_MAX_REDIRECTS + 1):
             reply = await self._send_once(origin, method, target, headers, body, track)
-            if reply.status not in _REDIRECTS:
+            if reply.status not in _REDIRECTS or not self._follow_redirects:
                 return reply
             location = reply.headers.get("location")
             await reply.aclose()

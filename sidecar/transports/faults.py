@@ -22,6 +22,7 @@ def copy_error(error: errors.SidecarError, delivered: str) -> errors.SidecarErro
     """Return the same failure for another call."""
     twin = type(error)(error.message, delivered=delivered, retry_after_ms=error.retry_after_ms, **error.extra)
     twin.corr = error.corr
+    twin.__cause__ = error.__cause__
     return twin
 
 
