@@ -62,6 +62,8 @@ class Hub:
         self._connections: dict[tuple[ScopeKey, str], Connection] = {}
         self._by_scope: Counter[ScopeKey] = Counter()
         self._pressed = False
+        self.seat: Callable[[Connection], Any] = lambda _: None
+        """Returns what puts tokens on the requests of a connection, where its auth is more than fixed headers."""
         self.restorers: list[Callable[[Connection, Link], Awaitable[None]]] = []
         """Each brings a new link to what is desired, in this order, before anybody sees that it is ready."""
         self.listeners: list[Callable[[Connection, str, msgspec.Raw, Call | None], None]] = []
@@ -103,6 +105,10 @@ class Hub:
             if scope is None or its_scope == scope
         ]
 
+    def of_owner(self, scope: ScopeKey) -> list[Connection]:
+        """Return the connections of a tenant and user, whatever their session."""
+        return [found for (its_scope, _), found in self._connections.items() if its_scope[:2] == scope[:2]]
+
     def counts(self) -> dict[str, int]:
         """Return how many connections are in each state."""
         return dict(Counter(connection.state for connection in self._connections.values()))
@@ -113,6 +119,7 @@ class Hub:
         """Make the address known. Raises QuotaExceeded, which leaves no address."""
         self._check_quota(scope)
         connection = Connection(name, scope_body(scope), config, self._services)
+        connection.credentials = self.seat(connection)
         self._connections[scope, name] = connection
         self._by_scope[scope] += 1
         SECRETS.add(*config.secrets)
@@ -223,7 +230,9 @@ class Hub:
         from sidecar.transports.http import HTTPChannel
         from sidecar.transports.sse import SSEChannel
 
-        client = HTTPClient(config.url, self.policy, tls=config.tls, proxy=config.proxy)
+        client = HTTPClient(
+            config.url, self.policy, tls=config.tls, proxy=config.proxy, credentials=connection.credentials
+        )
         kind = SSEChannel if config.transport == "sse" else HTTPChannel
         return kind(client, config.headers, config.max_result, label)
 
@@ -273,8 +282,10 @@ def unknown_server(scope: ScopeKey, name: str) -> errors.UnknownServer:
 
 
 async def close(connection: Connection) -> None:
-    """Close one connection and forget its secrets."""
+    """Close one connection, give its credentials up and forget its secrets."""
     await connection.close()
+    if connection.credentials is not None:
+        await connection.credentials.release()
     SECRETS.discard(*connection.config.secrets)
 
 

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sidecar.auth.pending import Pending
+    from sidecar.auth.record import Record
     from sidecar.auth.settings import Settings
     from sidecar.auth.world import Address, World
     from sidecar.config import ServerConfig
 
 _LONGEST_CODE: Final = 8192
 _FINISH_SECONDS: Final = 2.0
+_REVOKE_SECONDS: Final = 4.0
 
 
 class Book:
@@ -57,9 +59,7 @@ class Book:
         self._users.setdefault(login.credential.key.name, set()).add(seat)
         return seat
 
-    def _login(
-        self, settings: Settings, owner: Owner, server: str, tls: Mapping[str, Any] | None
-    ) -> Login:
+    def _login(self, settings: Settings, owner: Owner, server: str, tls: Mapping[str, Any] | None) -> Login:
         credential = Credential(settings, owner, self.world, server)
         login = self._logins.get(credential.key.name)
         if login is None:
@@ -144,15 +144,33 @@ class Book:
         """Revoke and forget the credential of an address; tell whether the authorization server confirmed it."""
         if not isinstance(seat, Seat):
             seat.forget()
+            seat.address.reset()
             return False
         credential = seat.credential
         await credential.reload()
         await seat.login.cancel()
-        done = await revoke(credential)
+        try:
+            async with asyncio.timeout(_REVOKE_SECONDS):
+                done = await revoke(credential)
+        except TimeoutError:
+            done = False
         await credential.forget()
         label = {"server": seat.address.name, "scope": credential.owner.scope()}
         audit.info("a login was revoked (%s at its server)", "confirmed" if done else "not confirmed", extra=label)
+        for address in self.sharers(seat):
+            address.reset()
         return done
+
+    async def take_over(self, seat: Seat, record: Record) -> None:
+        """Serve `auth/import`: store what the host hands over, and let the addresses go on. Raises StoreWriteFailed."""
+        await seat.credential.load()
+        await seat.credential.write(record)
+        label = {"server": seat.address.name, "scope": seat.credential.owner.scope()}
+        audit.info("a login was imported", extra=label)
+        await seat.login.cancel()
+        for address in self.sharers(seat):
+            if address.state in {"authorizing", "failed"}:
+                address.authorized()
 
     def sharers(self, seat: Seat | HostSeat) -> list[Address]:
         """Return the addresses that use the same credential, this one included."""

@@ -39,7 +39,7 @@ _STORE_FAULTS: Final = (errors.StoreLocked, errors.StoreUnavailable, errors.Stor
 
 
 class Dead(Exception):
-    """The grant is no longer honoured, or there is none: somebody must log in. `cause` says why, where there was one."""
+    """No grant is honoured: somebody must log in. `cause` says why the former one ended, where that is known."""
 
     def __init__(self, cause: errors.SidecarError | None = None) -> None:
         """Keep the reason."""
@@ -94,6 +94,11 @@ class Credential:
     def tokens(self) -> Tokens | None:
         """The tokens, as far as they are known without asking anybody."""
         return self.record.tokens if self.record is not None else None
+
+    @property
+    def stored_in(self) -> str:
+        """Where the tokens rest: the kind of vault, or `memory` where that could not be written."""
+        return "memory" if self._unwritten else self.world.vault.kind
 
     # -- the vault --------------------------------------------------------------------------------------------
 
@@ -215,9 +220,7 @@ class Credential:
             if mine or (tokens is not None and tokens.access != used and not more):
                 return
 
-    def _begin_renewal(
-        self, used: str | None, challenge: Mapping[str, str] | None, more: tuple[str, ...]
-    ) -> None:
+    def _begin_renewal(self, used: str | None, challenge: Mapping[str, str] | None, more: tuple[str, ...]) -> None:
         # A task of its own: whoever waits may be cancelled, but a rotation that was begun is brought to its end.
         self._renewing = self._loop.create_task(self._renew(used, challenge, more))
         self._renewing.add_done_callback(self._renewal_done)
@@ -242,9 +245,7 @@ class Credential:
             logger.debug("no lock between processes: %s", error.message)
             await self._renew_alone(used, challenge, more)
 
-    async def _renew_alone(
-        self, used: str | None, challenge: Mapping[str, str] | None, more: tuple[str, ...]
-    ) -> None:
+    async def _renew_alone(self, used: str | None, challenge: Mapping[str, str] | None, more: tuple[str, ...]) -> None:
         await self.reload()
         record = self.record
         tokens = self.tokens

@@ -209,15 +209,13 @@ async def _of_origin(settings: Settings, fetcher: Fetcher, *, all_absent: bool) 
     )
 
 
-async def _checked(
-    settings: Settings, fetcher: Fetcher, body: Mapping[str, Any], issuers: set[str]
-) -> Authority:
+async def _checked(settings: Settings, fetcher: Fetcher, body: Mapping[str, Any], issuers: set[str]) -> Authority:
     """Return what the metadata says, every part of it checked before anything is done with any."""
     what = "authorization server metadata"
     issuer = body.get("issuer")
     if not isinstance(issuer, str) or issuer not in issuers:
         raise errors.AuthPolicy("the metadata is that of another issuer than the one asked", rule="issuer")
-    urls: dict[str, str] = {}
+    urls: dict[str, Any] = {}
     origins = []
     for name in (*_ENDPOINTS, *_UNUSED):
         url = body.get(name)

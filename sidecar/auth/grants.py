@@ -28,9 +28,7 @@ _ASSERTION_SECONDS: Final = 300.0
 OFFLINE: Final = "offline_access"
 
 
-async def obtain(
-    credential: Credential, challenge: Mapping[str, str], more: tuple[str, ...], *, anew: bool
-) -> Record:
+async def obtain(credential: Credential, challenge: Mapping[str, str], more: tuple[str, ...], *, anew: bool) -> Record:
     """Return the credential with a token of a grant that needs no person.
 
     `anew` says that the server itself asked: then what was known about the authorization server is read again.

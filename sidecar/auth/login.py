@@ -364,4 +364,3 @@ async def exchange(pending: Pending, credential: Credential, code: str) -> Token
             text = f"the authorization server refused the client metadata document ({failure.code})"
             raise errors.RegistrationFailed(text, oauthError=failure.code) from None
         raise failure.as_error() from None
-

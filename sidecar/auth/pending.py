@@ -75,7 +75,7 @@ def pending_of(body: Mapping[str, Any]) -> Pending:
     """Return a pending login that `to_json` made. Raises ValueError."""
     try:
         values = {name: value for name, value in body.items() if name != "v"}
-        settings = {
+        settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values["settings"].items()
         }
         values |= {

@@ -41,7 +41,7 @@ async def identify(
     `known` is an earlier registration at this same issuer; it is used again while it lives and its redirect fits.
     """
     if settings.client_id is not None:
-        return Client(settings.client_id, _given_method(settings, authority), settings.client_secret)
+        return Client(settings.client_id, given_method(settings, authority), settings.client_secret)
     if settings.metadata_url is not None and authority.client_documents:
         method = "private_key_jwt" if settings.key_pem is not None else "none"
         return Client(settings.metadata_url, method, origin="document")
@@ -58,7 +58,7 @@ def _usable(client: Client, redirect_uri: str | None) -> bool:
     return alive and client.redirect_uri == redirect_uri
 
 
-def _given_method(settings: Settings, authority: Authority) -> str:
+def given_method(settings: Settings, authority: Authority) -> str:
     """Choose the proof of a client that the host gave, as its settings and the metadata say."""
     if settings.auth_method is not None:
         return settings.auth_method

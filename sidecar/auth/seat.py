@@ -118,7 +118,7 @@ class Seat:
                 return await self._renewed(used, challenge)
             except Dead as dead:
                 await self._log_in(dead.cause)
-        elif credential.settings.personal and used not in {credential.login_token}:
+        elif credential.settings.personal and used != credential.login_token:
             await self._log_in(None)
         return False
 

@@ -119,7 +119,8 @@ class Settings:
         for name, variable, template in PROVIDERS[self.provider].templates:
             value = environ.get(variable)
             if getattr(filled, name) is None and value is not None:
-                filled = replace(filled, **{name: template.format(value)})
+                change: dict[str, Any] = {name: template.format(value)}
+                filled = replace(filled, **change)
         return filled
 
 
@@ -205,9 +206,9 @@ def _check_client(settings: Settings) -> None:
     method = settings.auth_method
     if method is not None and method not in METHODS:
         raise BadSetting(("tokenEndpointAuthMethod",), f"must be one of {', '.join(METHODS)}")
-    if method in {"client_secret_basic", "client_secret_post"} and settings.client_secret is None:
-        if settings.client_id is not None and settings.provider is None:
-            raise BadSetting(("tokenEndpointAuthMethod",), "this method needs clientSecret")
+    own = settings.client_id is not None and settings.provider is None
+    if own and method in {"client_secret_basic", "client_secret_post"} and settings.client_secret is None:
+        raise BadSetting(("tokenEndpointAuthMethod",), "this method needs clientSecret")
     if method == "private_key_jwt" and settings.key_pem is None:
         raise BadSetting(("tokenEndpointAuthMethod",), "this method needs privateKey")
     if settings.client_secret is not None and settings.client_id is None and settings.provider is None:
@@ -237,9 +238,9 @@ def _check_grant(settings: Settings, *, assertions: bool) -> None:
         raise BadSetting(("tokenEndpoint",), "explicit endpoints switch discovery off: give this one too")
     if grant == "jwt_bearer" and settings.key_pem is None and not assertions:
         raise BadSetting(("grant",), "jwt_bearer needs the host capability `assertions`, or a privateKey")
-    if grant == "client_credentials" and settings.client_id is None and settings.provider is None:
-        raise BadSetting(("clientId",), "the grant client_credentials needs a clientId")
-    if grant == "client_credentials" and settings.client_id is not None and settings.provider is None:
+    if grant == "client_credentials" and settings.provider is None:
+        if settings.client_id is None:
+            raise BadSetting(("clientId",), "the grant client_credentials needs a clientId")
         if settings.client_secret is None and settings.key_pem is None:
             raise BadSetting(("clientSecret",), "the grant client_credentials needs clientSecret or privateKey")
     if settings.redirect_uri is not None:

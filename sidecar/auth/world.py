@@ -49,6 +49,9 @@ class Address(Protocol):
     def fail(self, error: errors.SidecarError) -> None:
         """End in `failed`."""
 
+    def reset(self) -> None:
+        """Become `idle` as if new."""
+
     def tell(self) -> None:
         """Tell that something else of the `ServerInfo` has changed."""
 

@@ -6,11 +6,14 @@ import resource
 from typing import TYPE_CHECKING, Any
 
 from sidecar import wire
+from sidecar.auth.book import Book
 from sidecar.auth.egress import EgressPolicy
+from sidecar.auth.world import World
 from sidecar.callbacks import Host, Notices
 from sidecar.checks.pool import Checkers
 from sidecar.early import limits_body
 from sidecar.hub import Hub
+from sidecar.methods.auth import AuthMethods
 from sidecar.methods.process import ProcessMethods
 from sidecar.methods.servers import ServerMethods
 from sidecar.methods.workbench import WorkbenchMethods
@@ -37,6 +40,9 @@ class Methods:
         self._notices = Notices(process.peer)
         guard = Guard(soft)
         self.hub = Hub(self._notices, guard, process.engine, process.environ)
+        world = World(self.vault, self.host, self._notices, lambda: self.hub.policy, process.environ)
+        self._book = Book(world)
+        self.hub.seat = lambda connection: self._book.take_seat(connection, connection.config)
         self.agree()
         self._checkers = Checkers(guard)
         tools = Tools(self._checkers, self._notices.tell)
@@ -45,7 +51,8 @@ class Methods:
         self._operations = Operations(self.hub, self._notices, tools)
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),
-            ServerMethods(process, self.hub, self._operations),
+            ServerMethods(process, self.hub, self._operations, self._book),
+            AuthMethods(self.hub, self._book),
             WorkbenchMethods(process, self.hub, self._operations),
         )
 
@@ -74,7 +81,9 @@ class Methods:
     async def close(self) -> None:
         """Close every connection, then the vault."""
         await self._checkers.aclose()
+        self._book.begin_closing()
         await self.hub.close_all()
+        await self._book.aclose()
         await self.vault.aclose()
 
 

@@ -13,6 +13,7 @@ from sidecar.request import seconds_of
 from sidecar.rpc import EMPTY, Handler, Work
 
 if TYPE_CHECKING:
+    from sidecar.auth.book import Book
     from sidecar.connection import Connection
     from sidecar.ops import Operations
     from sidecar.request import Outcome, Request
@@ -25,8 +26,9 @@ LOGIN_SECONDS: Final = 600.0
 class ServerMethods:
     """Serves `servers/*`."""
 
-    def __init__(self, process: Process, hub: Hub, operations: Operations) -> None:
+    def __init__(self, process: Process, hub: Hub, operations: Operations, book: Book) -> None:
         """Change the connections of `hub`."""
+        self._book = book
         self._process = process
         self._hub = hub
         self._operations = operations
@@ -94,9 +96,11 @@ class ServerMethods:
         params = params_of(wire.DisconnectParams, request)
         scope = scope_of(params.scope)
         arm(request, params.timeout_ms, params.server, scope)
-        return self._disconnected(self._hub.remove(scope, params.server))
+        return self._disconnected(self._hub.remove(scope, params.server), forget=params.forget is True)
 
-    async def _disconnected(self, connection: Connection) -> Outcome:
+    async def _disconnected(self, connection: Connection, *, forget: bool) -> Outcome:
+        if forget and connection.credentials is not None:
+            await self._book.revoke(connection.credentials)
         await close(connection)
         return EMPTY
 

@@ -10,7 +10,6 @@ from sidecar.errors import ALL_ERRORS, GO_ONLY
 from tests.harness import ROOT
 
 LATER = {
-    1301: "logins",
     1303: "logins",
     1304: "logins",
     1305: "logins",

@@ -1,0 +1,1 @@
+"""Logins, tokens and what must never happen to them."""
