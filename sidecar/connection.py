@@ -175,6 +175,10 @@ class Connection(Opening):
         """Take a notification of the server."""
         self._services.notified(self, method, params, call)
 
+    def missed(self) -> None:
+        """Note that notifications of the server may be missing."""
+        self._services.missed(self)
+
     @contextlib.contextmanager
     def hold(self, kind: str) -> Iterator[None]:
         """Keep the connection open while something lives on it: a subscription, a task, a reverse request."""
@@ -336,6 +340,12 @@ class _Upcalls:
 
     def lost(self, error: errors.SidecarError) -> None:
         self._connection.lost(self._link, error)
+
+    def expired(self) -> None:
+        self._connection.renew(self._link)
+
+    def gap(self) -> None:
+        self._connection.missed()
 
 
 async def _close_later(link: Link) -> None:

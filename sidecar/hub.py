@@ -15,6 +15,7 @@ from sidecar.connection import Connection, refuse_request
 from sidecar.link import Services
 from sidecar.request import seconds_of
 from sidecar.telemetry.redact import SECRETS
+from sidecar.transports.fair import Fair
 from sidecar.transports.stdio import SAFE_ENV, StdioChannel
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ class Hub:
         """Each brings a new link to what is desired, in this order, before anybody sees that it is ready."""
         self.listeners: list[Callable[[Connection, str, msgspec.Raw, Call | None], None]] = []
         """Each is told of every notification of a server."""
+        self.gap_listeners: list[Callable[[Connection], None]] = []
+        """Each is told that notifications of a server may be missing."""
         self._budget = Budget()
         self._trials: set[Connection] = set()
+        self._fair = Fair()
         self._services = Services(
             make_channel=self._make_channel,
             engine=engine,
@@ -79,6 +83,7 @@ class Hub:
             used=self._budget.used,
             serve=_serve,
             notified=self._notified,
+            missed=self._missed,
             pressed=lambda: self._pressed,
             idle_seconds=lambda: seconds_of(self.limits["idleTimeoutMs"]),
             restore=self._restore,
@@ -213,11 +218,15 @@ class Hub:
         for listener in self.listeners:
             listener(connection, method, params, call)
 
+    def _missed(self, connection: Connection) -> None:
+        for listener in self.gap_listeners:
+            listener(connection)
+
     def _make_channel(self, connection: Connection) -> Channel:
         config, label = connection.config, connection.label
         self._check_egress(config)
         if config.transport == "stdio":
-            return StdioChannel(
+            channel: Channel = StdioChannel(
                 guard=self._guard,
                 argv=list(config.argv),
                 env=child_environment(config, self._environ, SAFE_ENV),
@@ -226,6 +235,8 @@ class Hub:
                 max_result=config.max_result,
                 label=label,
             )
+            channel.share = self._fair.share(scope_key(connection.scope))
+            return channel
         from sidecar.transports.client import HTTPClient
         from sidecar.transports.http import HTTPChannel
         from sidecar.transports.sse import SSEChannel
@@ -234,7 +245,9 @@ class Hub:
             config.url, self.policy, tls=config.tls, proxy=config.proxy, credentials=connection.credentials
         )
         kind = SSEChannel if config.transport == "sse" else HTTPChannel
-        return kind(client, config.headers, config.max_result, label)
+        channel = kind(client, config.headers, config.max_result, label)
+        channel.share = self._fair.share(scope_key(connection.scope))
+        return channel
 
 
 class Stopwatch:

@@ -58,6 +58,8 @@ class Services:
     used: Callable[[Connection], None]
     serve: Callable[[Connection, str, msgspec.Raw, Call | None], Awaitable[bytes]]
     notified: Callable[[Connection, str, msgspec.Raw, Call | None], None]
+    missed: Callable[[Connection], None]
+    """Told that notifications of a server may be missing."""
     pressed: Callable[[], bool]
     idle_seconds: Callable[[], float]
     """The idle time of connections that name none."""

@@ -48,6 +48,7 @@ class Methods:
         tools = Tools(self._checkers, self._notices.tell)
         self.hub.restorers.append(tools.opened)
         self.hub.listeners.append(tools.notified)
+        self.hub.gap_listeners.append(tools.changed)
         self._operations = Operations(self.hub, self._notices, tools)
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),

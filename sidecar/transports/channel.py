@@ -17,7 +17,9 @@ import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError
+from sidecar.transports.fair import Fair
 from sidecar.transports.faults import Payload, bad_peer, copy_error, flat, remote_error, result_too_large
+from sidecar.transports.tally import Tally
 
 logger: Final = logging.getLogger(__name__)
 
@@ -25,7 +27,6 @@ UNCANCELLABLE: Final = frozenset({"initialize", "server/discover"})
 """Requests that MCP forbids to cancel."""
 METHOD_NOT_FOUND: Final = -32601
 _PROBE: Final = "server/discover"
-_BAD_LOG_SECONDS: Final = 1.0
 _ANSWERING_MAX: Final = 256
 _TIMED_OUT: Final = -32001
 
@@ -71,6 +72,12 @@ class Upcalls(Protocol):
     def lost(self, error: errors.SidecarError) -> None:
         """Note that the channel has ended by itself."""
 
+    def expired(self) -> None:
+        """Note that the server no longer knows the session."""
+
+    def gap(self) -> None:
+        """Note that notifications of the server may be missing: its stream was cut, and does not resume."""
+
 
 class Call:
     """One request in flight to the server."""
@@ -111,10 +118,12 @@ class Channel(abc.ABC):
         self.error: errors.SidecarError | None = None
         self.handshake: dict[str, Any] | None = None
         """The decoded result of `initialize` or `server/discover`, as it came."""
-        self.bad_messages = 0
+        self.bad = Tally("bad message from the server", self.label)
+        self.dropped = Tally("message to the server dropped", self.label)
+        self.share = Fair().share("")
+        """The part of the loop that taking its messages apart may use."""
         self.closed = asyncio.Event()
         self._last_id = 0
-        self._last_bad_log = float("-inf")
         self._answering: dict[frames.Key, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -211,7 +220,7 @@ class Channel(abc.ABC):
             own.fail(bad_peer("the answer carries another request's id", "maybe"))
             return
         if call is None:
-            self._count_bad("an answer to no request in flight")
+            self.bad.note("an answer to no request in flight")
             return
         if envelope.result is not ABSENT:
             if frames.first(envelope.result) != b"{":
@@ -231,7 +240,7 @@ class Channel(abc.ABC):
         return self.pending.get(key)
 
     def _bad(self, reason: str, raw_id: bytes | None, own: Call | None) -> None:
-        self._count_bad(reason)
+        self.bad.note(reason)
         call = own
         delivered = "yes"
         if call is None and raw_id is not None:
@@ -244,16 +253,9 @@ class Channel(abc.ABC):
         if call is None and len(self.pending) == 1:
             call = next(iter(self.pending.values()))
         if call is None:
-            self._count_bad(f"a message of {size} bytes is over maxResultBytes, and its id was not found")
+            self.bad.note(f"a message of {size} bytes is over maxResultBytes, and its id was not found")
         else:
             call.fail(result_too_large(size, self.max_result))
-
-    def _count_bad(self, reason: str) -> None:
-        self.bad_messages += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._last_bad_log >= _BAD_LOG_SECONDS:
-            self._last_bad_log = now
-            logger.warning("bad message from the server (%d so far): %s", self.bad_messages, reason, extra=self.label)
 
     def _notified(self, method: str, params: msgspec.Raw, own: Call | None) -> None:
         raw = _EMPTY if params is ABSENT else params

@@ -17,16 +17,21 @@ import httpcore2
 from sidecar import errors
 from sidecar.auth.egress import BadURL, EgressPolicy, Origin, parse_url
 from sidecar.transports.channel import Steps, Track
-from sidecar.transports.net import Backend, own_context, shared_context
+from sidecar.transports.net import SENDING, Backend, Sending, own_context, shared_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+
+    from sidecar.transports.fair import Pace
 
     from sidecar.auth.seat import Credentials
 
 _BODY_SLICE: Final = 1 << 18
-_INFLATE_SLICE: Final = 1 << 20
+_INFLATE_SLICE: Final = 1 << 18
+_AFTER_BODY: Final = 1 << 20
+_GZIP: Final = b"\x1f\x8b"
 _MAX_REDIRECTS: Final = 5
+_STALE_TRIES: Final = 30
 _KEEPALIVE_SECONDS: Final = 60.0
 _MAX_RETRY_AFTER_MS: Final = 24 * 3600 * 1000
 _KEEPS_METHOD: Final = frozenset({307, 308})
@@ -91,8 +96,17 @@ class Reply:
             return None
         return min(max(wait, 0), _MAX_RETRY_AFTER_MS)
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """Yield the body, decompressed in bounded slices. Raises ConnectionLost for what is broken below JSON."""
+    async def chunks(self, pace: Pace | None = None) -> AsyncGenerator[bytes]:
+        """Yield the body, decompressed in bounded slices, at `pace`.
+
+        Raises ConnectionLost for what is broken below JSON.
+        """
+        async for chunk in self._inflated():
+            yield chunk
+            if pace is not None:
+                await pace.step()
+
+    async def _inflated(self) -> AsyncGenerator[bytes]:
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         stream = self._response.aiter_stream()
         if encoding in {"", "identity"}:
@@ -101,23 +115,23 @@ class Reply:
             return
         if encoding not in {"gzip", "x-gzip", "deflate"}:
             raise _lost(f"unknown content encoding {encoding[:20]!r}", "maybe")
-        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        inflater = Inflater()
         try:
             async for chunk in stream:
-                rest = chunk
-                while rest:
-                    yield inflater.decompress(rest, _INFLATE_SLICE)
-                    rest = inflater.unconsumed_tail
-            if not inflater.eof:
+                for part in inflater.feed(chunk):
+                    yield part
+                if inflater.after > _AFTER_BODY:
+                    break
+            if not inflater.ended():
                 raise _lost("the compressed body ends too early", "maybe")
         except zlib.error:
             raise _lost("the compressed body is broken", "maybe") from None
 
-    async def body(self, limit: int) -> bytes:
-        """Return the whole body. Raises Oversize past `limit` bytes."""
+    async def body(self, limit: int, pace: Pace | None = None) -> bytes:
+        """Return the whole body, read at `pace`. Raises Oversize past `limit` bytes."""
         parts: list[bytes] = []
         size = 0
-        async for part in self.chunks():
+        async for part in self.chunks(pace):
             size += len(part)
             if size > limit:
                 raise Oversize(size)
@@ -127,6 +141,34 @@ class Reply:
     async def aclose(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
         await self._response.aclose()
+
+
+class Inflater:
+    """Decompresses gzip and zlib streams in slices of bounded size."""
+
+    def __init__(self) -> None:
+        """Begin before the first byte."""
+        self.after = 0
+        """Bytes that came after the end; they are no part of the body."""
+        self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+
+    def ended(self) -> bool:
+        """Whether the stream is whole."""
+        return self._zlib.eof
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what `chunk` brings. Raises zlib.error."""
+        rest = chunk
+        while not self.ended():
+            part = self._zlib.decompress(rest, _INFLATE_SLICE)
+            yield part
+            rest = self._zlib.unconsumed_tail
+            if self.ended() and self._zlib.unused_data[:2] == _GZIP:  # RFC 1952 allows members in a row
+                rest = self._zlib.unused_data
+                self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+            elif not rest and len(part) < _INFLATE_SLICE:
+                return
+        self.after += len(chunk)
 
 
 class Oversize(Exception):
@@ -273,12 +315,20 @@ class HTTPClient:
             headers=wire,
             content=_Body(body, track),
         )
-        try:
-            return Reply(await self._pool.handle_async_request(request), method)
-        except errors.SidecarError:
-            raise
-        except Exception as error:
-            raise self.broken(error, track.delivered) from None
+        for _ in range(_STALE_TRIES):
+            sending = Sending()
+            token = SENDING.set(sending)
+            try:
+                return Reply(await self._pool.handle_async_request(request), method)
+            except errors.SidecarError:
+                raise
+            except Exception as error:
+                if not sending.stale:
+                    raise self.broken(error, track.delivered) from None
+            finally:
+                SENDING.reset(token)
+            # The server closed this connection while it was idle, and not a byte of the request was written.
+        raise _lost("the server closes its connections before they can be used", "no")
 
     def _follow(self, origin: Origin, target: str, location: str | None, reply: Reply) -> tuple[Origin, str]:
         refused = None

@@ -38,7 +38,8 @@ class EventParser:
         self._line: list[bytes] = []
         self._line_size = 0
         self._event = Event()
-        self._data: list[bytes] = []
+        self._data: bytes | bytearray = b""
+        self._lines = 0
         self._data_size = 0
         self._touched = False
         self._after_cr = False
@@ -113,21 +114,28 @@ class EventParser:
         self._data_size += max(len(value), size - len(b"data: ")) + 1
         if self._data_size - 1 > self.limit or self._event.oversize:
             if not self._event.oversize:
-                self._event.head = (b"\n".join(self._data) + value)[:_ENDS]
+                self._event.head = bytes(self._data[:_ENDS] + value[:_ENDS])[:_ENDS]
             self._event.oversize = self._data_size - 1
             self._event.tail = tail
-            self._data.clear()
+            self._data = b""
+        elif not self._lines:
+            self._data = value
         else:
-            self._data.append(value)
+            if not isinstance(self._data, bytearray):
+                self._data = bytearray(self._data)
+            self._data += b"\n"
+            self._data += value
+        self._lines += 1
 
     def _dispatch(self) -> Event | None:
         if not self._touched:
             return None
         event = self._event
         if event.data is not None:
-            event.data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            event.data = bytes(self._data)
         self._event = Event()
-        self._data.clear()
+        self._data = b""
+        self._lines = 0
         self._data_size = 0
         self._touched = False
         return event

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from sidecar.transports.channel import Call, Channel, Steps
 from sidecar.transports.client import HTTPClient, Oversize, Reply, status_error
 from sidecar.transports.events import Event, EventParser
 from sidecar.transports.faults import Payload, bad_peer, remote_error, result_too_large
+from sidecar.transports.place import RETRY_CEILING, RETRY_DEFAULT, Place, between
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -27,17 +29,20 @@ logger: Final = logging.getLogger(__name__)
 ACCEPT: Final = "application/json, text/event-stream"
 SESSION: Final = "mcp-session-id"
 VERSION: Final = "mcp-protocol-version"
-_RETRY_FLOOR: Final = 0.5
-_RETRY_CEILING: Final = 60.0
-_RETRY_DEFAULT: Final = 1.0
 _RESUMES_WITHOUT_NEWS: Final = 5
 _ONEWAY_SECONDS: Final = 30.0
 _DELETE_SECONDS: Final = 2.0
 _LARGE: Final = 1 << 20
 _END_SECONDS: Final = 1.0
+_END_EVENTS: Final = 100
+_ERROR_SECONDS: Final = 5.0
+_OUTBOX_MAX: Final = 1000
+_POSTS_MAX: Final = 8
+_GONE_TIMES: Final = 3
 _ERROR_BODY: Final = 1 << 20
 _OWN_STATUS: Final = frozenset({401, 403, 429})
-_NO_STREAM: Final = frozenset({400, 404, 405, 406, 501})
+_NOT_NOW: Final = frozenset({408, 425, 429})
+"""Statuses below 500 after which a stream is asked for again."""
 
 
 class SessionGone(errors.SessionExpired):
@@ -61,6 +66,8 @@ class HTTPChannel(Channel):
         self._running = asyncio.Event()
         self._running.set()
         self._stream: asyncio.Task[None] | None = None
+        self._outbox: deque[bytes] = deque()
+        self._posting = 0
 
     def configure(self, headers: Mapping[str, str]) -> None:
         """Send other headers from the next request on."""
@@ -112,10 +119,14 @@ class HTTPChannel(Channel):
         if call.method == "initialize" and (given := reply.headers.get(SESSION)):
             self.session_id = given
         if reply.media_type == "application/json":
-            body = await reply.body(self.max_result)
+            pace = self.share.pace()
+            body = await reply.body(self.max_result, pace)
             if len(body) > _LARGE:
                 await asyncio.sleep(0)  # what came in and what it says are two turns of the loop
+                await pace.step()
+            began = time.perf_counter()
             self.receive(body, own=call)
+            self.share.spend(began)
             if not call.future.done():
                 raise bad_peer("the body is no answer", "maybe")
             return await call.future
@@ -129,8 +140,9 @@ class HTTPChannel(Channel):
             return SessionGone("the server no longer knows the session", delivered="no")
         if reply.status not in _OWN_STATUS and reply.media_type == "application/json":
             try:
-                envelope = frames.decode(await reply.body(_ERROR_BODY))
-            except (frames.FrameError, Oversize):
+                async with asyncio.timeout(_ERROR_SECONDS):
+                    envelope = frames.decode(await reply.body(_ERROR_BODY))
+            except Exception:  # the status says enough
                 return status_error(reply)
             if bytes(envelope.id) == b"%d" % call.id and envelope.error is not frames.ABSENT:
                 return remote_error(envelope.error)
@@ -140,7 +152,7 @@ class HTTPChannel(Channel):
 
     async def _take_stream(self, call: Call, reply: Reply) -> Payload:
         """Read the response stream to the answer, resuming it where the server gave event ids (legacy era)."""
-        place = _Place()
+        place = Place()
         current: Reply | None = reply
         fruitless = 0
         while True:
@@ -154,15 +166,16 @@ class HTTPChannel(Channel):
             fruitless = 0 if place.news else fruitless + 1
             if fruitless > _RESUMES_WITHOUT_NEWS:
                 raise _stream_ended("the event stream could not be resumed")
-            await asyncio.sleep(_between(place.delay))
+            await asyncio.sleep(between(place.delay))
             current = await self._resume(place.last_id)
 
-    async def _read_stream(self, call: Call, reply: Reply, place: _Place) -> None:
+    async def _read_stream(self, call: Call, reply: Reply, place: Place) -> None:
         """Read one stream until the answer or its end, whatever ends it."""
         events = self._events(reply)
         try:
             async for event in events:
-                place.note(event)
+                if not place.note(event):
+                    continue
                 if event.data is not None and len(event.data) > _LARGE:
                     await asyncio.sleep(0)
                 self._take_event(event, call)
@@ -177,37 +190,46 @@ class HTTPChannel(Channel):
                 await reply.aclose()
 
     async def _release(self, events: AsyncGenerator[Event], reply: Reply) -> None:
-        """Read an answered stream to its end, so that its connection can be used again; not for long."""
+        """Read an answered stream to its end, so that its connection can be used again; not for long, not much."""
+        left = _END_EVENTS
         try:
             async with asyncio.timeout(_END_SECONDS):
                 async for event in events:
                     self._take_event(event, None)
+                    left -= 1
+                    if not left or event.oversize:
+                        break
         except Exception as error:
             logger.debug("an answered event stream was not ended: %s", error, extra=self.label)
         finally:
             await reply.aclose()
 
     async def _resume(self, last_id: bytes) -> Reply | None:
-        headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")})
-        headers["accept"] = "text/event-stream"
-        del headers["content-type"]
         try:
-            reply = await self._client.send("GET", headers)
+            reply = await self._client.send("GET", self._stream_headers(last_id))
         except errors.SidecarError:
             return None
         if reply.status == 200 and reply.media_type == "text/event-stream":
             return reply
         await reply.aclose()
-        if 400 <= reply.status < 500:
+        if 400 <= reply.status < 500 and reply.status not in _NOT_NOW:
             raise _stream_ended("the event stream could not be resumed")
         return None
 
+    def _stream_headers(self, last_id: bytes | None) -> dict[str, str]:
+        headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")} if last_id else None)
+        headers["accept"] = "text/event-stream"
+        del headers["content-type"]
+        return headers
+
     async def _events(self, reply: Reply) -> AsyncGenerator[Event]:
         parser = EventParser(self.max_result)
-        async for chunk in reply.chunks():
+        pace = self.share.pace()
+        async for chunk in reply.chunks(pace):
             parser.limit = self.max_result  # an update may have changed it
             for event in parser.feed(chunk):
                 yield event
+                await pace.step()
             if not self._running.is_set():
                 await self._running.wait()
 
@@ -223,33 +245,38 @@ class HTTPChannel(Channel):
 
     async def _listen(self) -> None:
         """Hold the standalone event stream of a legacy session; never spins, never gives up silently."""
-        last_id: bytes | None = None
-        delay = _RETRY_DEFAULT
+        place = Place()
+        opened = False
+        gone = 0
+        delay = RETRY_DEFAULT
         while self.error is None:
-            asked = None
-            news = False
+            place.begin()
             try:
-                headers = self._headers({"last-event-id": last_id.decode("utf-8", "replace")} if last_id else None)
-                headers["accept"] = "text/event-stream"
-                del headers["content-type"]
-                reply = await self._client.send("GET", headers)
+                reply = await self._client.send("GET", self._stream_headers(place.last_id))
                 try:
-                    if reply.status in _NO_STREAM or reply.media_type != "text/event-stream":
-                        logger.debug("no standalone event stream: HTTP %d", reply.status, extra=self.label)
-                        if reply.status < 500:
-                            return
-                    else:
+                    status = reply.status
+                    if status == 200 and reply.media_type == "text/event-stream":
+                        if opened and not place.last_id and self.upcalls is not None:
+                            self.upcalls.gap()
+                        opened, gone = True, 0
                         async for event in self._events(reply):
-                            news = news or event.data is not None
-                            last_id = event.id if event.id is not None else last_id
-                            asked = event.retry / 1000 if event.retry is not None else asked
-                            self._take_event(event, None)
+                            if place.note(event):
+                                self._take_event(event, None)
+                    elif not opened and status < 500 and status not in _NOT_NOW:
+                        logger.debug("no standalone event stream: HTTP %d", status, extra=self.label)
+                        return
+                    elif status == 404:
+                        gone += 1
                 finally:
                     await reply.aclose()
             except Exception as error:
                 logger.debug("the standalone event stream ended: %s", error, extra=self.label)
-            delay = _RETRY_DEFAULT if news else delay * 2
-            await asyncio.sleep(_between(asked if asked is not None else delay))
+            if gone >= _GONE_TIMES and self.upcalls is not None:
+                # The server knows this session no more: only a new one brings its messages back.
+                self.upcalls.expired()
+                return
+            delay = RETRY_DEFAULT if place.news else min(delay * 2, RETRY_CEILING)
+            await asyncio.sleep(between(place.delay if place.asked else delay))
 
     # -- one-way messages -------------------------------------------------------------------------------------
 
@@ -265,15 +292,29 @@ class HTTPChannel(Channel):
             self._stream = self.spawn(self._listen())
 
     def _send_soon(self, message: bytes) -> None:
-        if not self.modern:  # the modern era has no messages to the server but requests
-            self.spawn(self._post_quietly(message))
+        if self.modern or self.error is not None:
+            return  # the modern era has no messages to the server but requests
+        if len(self._outbox) >= _OUTBOX_MAX:
+            self.dropped.note("it does not take them fast enough")
+            return
+        self._outbox.append(message)
+        if self._posting < _POSTS_MAX:
+            self._posting += 1
+            self.spawn(self._post_all())
+
+    async def _post_all(self) -> None:
+        try:
+            while self._outbox:
+                await self._post_quietly(self._outbox.popleft())
+        finally:
+            self._posting -= 1
 
     async def _post_quietly(self, message: bytes) -> None:
         try:
             async with asyncio.timeout(_ONEWAY_SECONDS):
                 await self._post(message)
         except (errors.SidecarError, TimeoutError) as error:
-            logger.warning("a message to the server was not delivered: %s", error, extra=self.label)
+            self.dropped.note(str(error))
 
     async def _post(self, message: bytes, headers: Mapping[str, str] | None = None) -> None:
         reply = await self._client.send("POST", self._headers(headers), message, Steps())
@@ -302,27 +343,5 @@ class HTTPChannel(Channel):
             await self._client.aclose()
 
 
-class _Place:
-    """How far a stream was read."""
-
-    def __init__(self) -> None:
-        self.last_id: bytes | None = None
-        self.delay = _RETRY_DEFAULT
-        self.news = False
-
-    def note(self, event: Event) -> None:
-        self.news = True
-        if event.id is not None:
-            self.last_id = event.id
-        if event.retry is not None:
-            self.delay = event.retry / 1000
-
-
 def _stream_ended(text: str) -> errors.ConnectionLost:
     return errors.ConnectionLost(text, reason="event stream ended", delivered="maybe")
-
-
-def _between(seconds: float) -> float:
-    """Return a wait within the floor and the ceiling, with up to a tenth of jitter."""
-    wait = min(max(seconds, _RETRY_FLOOR), _RETRY_CEILING)
-    return wait * (1 + random.random() / 10)  # noqa: S311 - jitter

@@ -9,10 +9,12 @@ import asyncio
 import errno
 import functools
 import ipaddress
+import select
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import httpcore2
@@ -24,6 +26,22 @@ _HIGH: Final = 1 << 18
 _ATTEMPT_SECONDS: Final = 10.0
 
 CheckAddress = Callable[[str, Address], None]
+
+
+class Sending:
+    """One request on its way onto a connection: whether its first byte was tried, and found the connection closed."""
+
+    __slots__ = ("begun", "stale")
+
+    def __init__(self) -> None:
+        """Begin before the first byte."""
+        self.begun = False
+        self.stale = False
+
+
+SENDING: Final[ContextVar[Sending | None]] = ContextVar("sending", default=None)
+"""The request that the running task sends."""
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)
 
 
 class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
@@ -40,6 +58,7 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._blocked = False
+        self._used = False
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------------
 
@@ -110,6 +129,14 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         del timeout
         if not buffer:
             return
+        sending = SENDING.get()
+        if sending is not None and not sending.begun:
+            sending.begun = True
+            if self._used and self._hung_up():
+                sending.stale = True
+                self._ended = True
+                raise httpcore2.WriteError("the server closed the idle connection")
+            self._used = True
         if self._transport is None or self._transport.is_closing() or self._ended:
             raise httpcore2.WriteError("the connection is closed") from self._failure
         self._transport.write(buffer)
@@ -118,6 +145,17 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
             await self._writer
         if self._failure is not None:
             raise httpcore2.WriteError(str(self._failure)) from self._failure
+
+    def _hung_up(self) -> bool:
+        """Tell whether the server's end is closed, which the loop may not have noticed yet."""
+        if self._ended or self._transport is None or self._transport.is_closing():
+            return True
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or _HUNG_UP == 0:
+            return False
+        poller = select.poll()
+        poller.register(sock.fileno(), _HUNG_UP)
+        return bool(poller.poll(0))
 
     async def aclose(self) -> None:
         """Close at once; unsent bytes are dropped."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
+import struct
+import termios
+import time
 from typing import TYPE_CHECKING, Final
 
 from sidecar.stdio import LineSplitter
@@ -13,6 +17,8 @@ from sidecar.telemetry.redact import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from sidecar.transports.fair import Share
 
 child_log: Final = logging.getLogger("sidecar.child")
 
@@ -26,51 +32,92 @@ _LOG_LINES_PER_SECOND: Final = 50
 class Output:
     """Reads one descriptor of the child on the loop."""
 
-    def __init__(self, fd: int, splitter: LineSplitter, on_end: Callable[[], None]) -> None:
-        """Own `fd` from now on and read it; `on_end` is told its end."""
+    def __init__(self, fd: int, splitter: LineSplitter, on_end: Callable[[], None], share: Share | None = None) -> None:
+        """Own `fd` from now on and read it, within `share`; `on_end` is told its end."""
         self._fd = fd
         self._splitter: LineSplitter | None = splitter
         self._on_end = on_end
+        self._share = share
+        self._waiting = False
         self._loop = asyncio.get_running_loop()
         self._reading = False
+        self._paused = True
         self._open = True
         os.set_blocking(fd, False)
         self.pause(paused=False)
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading."""
-        if self._open and self._reading == paused:
-            if paused:
-                self._loop.remove_reader(self._fd)
-            else:
-                self._loop.add_reader(self._fd, self._readable)
-            self._reading = not paused
+        self._paused = paused
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the loop watch the descriptor exactly while something is to be read."""
+        wanted = self._open and not self._paused and not self._waiting
+        if wanted == self._reading:
+            return
+        if wanted:
+            self._loop.add_reader(self._fd, self._readable)
+        else:
+            self._loop.remove_reader(self._fd)
+        self._reading = wanted
 
     def limit(self, size: int) -> None:
         """Take lines of up to `size` bytes from now on."""
         if self._splitter is not None:
             self._splitter.limit = size
 
-    def _readable(self) -> bool:
+    def _readable(self) -> None:
+        share = self._share
+        if share is None:
+            self._read()
+        elif share.must_wait:
+            self._waiting = True
+            self._arm()
+            share.wait(self._granted)
+        else:
+            began = time.perf_counter()
+            self._read()
+            share.spend(began)
+
+    def _granted(self) -> None:
+        """Go on: it is our turn."""
+        self._waiting = False
+        self._arm()
+        if self._reading and self._share is not None:
+            began = time.perf_counter()
+            self._read()
+            self._share.spend(began)
+
+    def _read(self) -> int:
+        """Read one chunk; return how many bytes."""
         try:
             chunk = os.read(self._fd, _READ)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             chunk = b""
         if not chunk:
             self.close()
             self._on_end()
-            return False
-        if self._splitter is not None:
+        elif self._splitter is not None:
             self._splitter.feed(chunk)
-        return True
+        return len(chunk)
 
     def drain(self) -> None:
-        """Read what stands in the pipe now."""
-        end = self._loop.time() + DRAIN_SECONDS
-        while self._open and self._readable() and self._loop.time() < end:
-            pass
+        """Read what stands in the pipe now; what an heir of it writes meanwhile is left."""
+        left = self._standing()
+        while self._open and left > 0 and (read := self._read()):
+            left -= read
+
+    def _standing(self) -> int:
+        if not self._open:
+            return 0
+        try:
+            size: int = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0\0\0\0"))[0]
+        except OSError:
+            return 0
+        return size
 
     def discard(self) -> None:
         """Go on reading, so that a child that flushes can end, but drop what comes."""
@@ -80,8 +127,8 @@ class Output:
     def close(self) -> None:
         """Read no more and close the descriptor."""
         if self._open:
-            self.pause(paused=True)
             self._open = False
+            self._arm()
             with contextlib.suppress(OSError):
                 os.close(self._fd)
 
@@ -99,9 +146,9 @@ class StderrRing:
         self._lines = 0
         self._muted = 0
 
-    def attach(self, fd: int) -> None:
-        """Own `fd` and read it."""
-        self._output = Output(fd, LineSplitter(self, 4096, head=1024), lambda: None)
+    def attach(self, fd: int, share: Share | None = None) -> None:
+        """Own `fd` and read it, within `share`."""
+        self._output = Output(fd, LineSplitter(self, 4096, head=1024), lambda: None, share)
 
     def line(self, line: bytes) -> None:
         """Keep and log one line."""

@@ -88,16 +88,18 @@ class SSEChannel(HTTPChannel):
             self._endpoint.set_result(target)
 
     async def _perform(self, call: Call, message: bytes, headers: Mapping[str, str] | None) -> Payload:
-        await self._post_to(message, headers, call.track)
+        await self._post_to(message, headers, call.track, call)
         return await call.future
 
-    async def _post_to(self, message: bytes, headers: Mapping[str, str] | None, track: Track) -> None:
+    async def _post_to(
+        self, message: bytes, headers: Mapping[str, str] | None, track: Track, call: Call | None = None
+    ) -> None:
         assert self._endpoint is not None
         target = self._endpoint.result()
         reply = await self._client.send("POST", self._headers(headers), message, track, target)
         try:
             if reply.status >= 400:
-                raise status_error(reply)
+                raise status_error(reply) if call is None else await self._status(call, reply, None)
         finally:
             await reply.aclose()
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -73,8 +74,8 @@ class StdioChannel(Channel):
         child = await self._guard.spawn(self._argv, self._env, self._cwd)
         self.child = child
         self._stdin = ChildInput(child.stdin, self._broken_input)
-        self._stdout = Output(child.stdout, LineSplitter(self, self.max_result), self._output_ended)
-        self._stderr.attach(child.stderr)
+        self._stdout = Output(child.stdout, LineSplitter(self, self.max_result), self._output_ended, self.share)
+        self._stderr.attach(child.stderr, self.share)
         child.exited.add_done_callback(self._exited)
 
     # -- lines of the child -----------------------------------------------------------------------------------
@@ -91,10 +92,19 @@ class StdioChannel(Channel):
             self.receive(line)
 
     def _take_later(self) -> None:
+        """Take the lines that wait, when it is our turn."""
+        if self.share.must_wait:
+            self.share.wait(self._take_some)
+        else:
+            self._take_some()
+
+    def _take_some(self) -> None:
         """Take the lines that wait, in order, up to and with the next large one."""
         while self._later:
             line = self._later.popleft()
+            began = time.perf_counter()
             self.receive(line)
+            self.share.spend(began)
             if len(line) > _LARGE and self._later:
                 self._loop.call_soon(self._take_later)
                 return
@@ -136,7 +146,7 @@ class StdioChannel(Channel):
         if self._stdin is not None and self._stdin.queued < _QUEUE_BYTES:
             self._stdin.put(message + b"\n", None)
         elif self.error is None:
-            logger.warning("the server does not read: a message to it was dropped", extra=self.label)
+            self.dropped.note("the server does not read")
 
     def _check_stall(self, entry: _Entry, since: float) -> None:
         """Recycle a connection whose abandoned write is still stuck: nothing behind it can ever be sent."""
@@ -165,7 +175,7 @@ class StdioChannel(Channel):
         if self._stdout is not None and not self._closing:
             self._stdout.drain()  # what it said before its end counts
         while self._later:
-            self._take_later()
+            self._take_some()
         self._stderr.drain()
         self.fail(self._exit_error(exited.result()))
 
