@@ -22,9 +22,8 @@ from sidecar.transports.net import SENDING, Backend, Sending, own_context, share
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
-    from sidecar.transports.fair import Pace
-
     from sidecar.auth.seat import Credentials
+    from sidecar.transports.fair import Pace
 
 _BODY_SLICE: Final = 1 << 18
 _INFLATE_SLICE: Final = 1 << 18
