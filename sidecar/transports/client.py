@@ -17,18 +17,17 @@ import httpcore2
 from sidecar import errors
 from sidecar.auth.egress import BadURL, EgressPolicy, Origin, parse_url
 from sidecar.transports.channel import Steps, Track
+from sidecar.transports.inflate import Inflater
 from sidecar.transports.net import SENDING, Backend, Sending, own_context, shared_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from sidecar.auth.seat import Credentials
     from sidecar.transports.fair import Pace
 
 _BODY_SLICE: Final = 1 << 18
-_INFLATE_SLICE: Final = 1 << 18
 _AFTER_BODY: Final = 1 << 20
-_GZIP: Final = b"\x1f\x8b"
 _MAX_REDIRECTS: Final = 5
 _STALE_TRIES: Final = 30
 _KEEPALIVE_SECONDS: Final = 60.0
@@ -140,34 +139,6 @@ class Reply:
     async def aclose(self) -> None:
         """Give the connection back, or close it where the body was not read to its end."""
         await self._response.aclose()
-
-
-class Inflater:
-    """Decompresses gzip and zlib streams in slices of bounded size."""
-
-    def __init__(self) -> None:
-        """Begin before the first byte."""
-        self.after = 0
-        """Bytes that came after the end; they are no part of the body."""
-        self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-
-    def ended(self) -> bool:
-        """Whether the stream is whole."""
-        return self._zlib.eof
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what `chunk` brings. Raises zlib.error."""
-        rest = chunk
-        while not self.ended():
-            part = self._zlib.decompress(rest, _INFLATE_SLICE)
-            yield part
-            rest = self._zlib.unconsumed_tail
-            if self.ended() and self._zlib.unused_data[:2] == _GZIP:  # RFC 1952 allows members in a row
-                rest = self._zlib.unused_data
-                self._zlib = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-            elif not rest and len(part) < _INFLATE_SLICE:
-                return
-        self.after += len(chunk)
 
 
 class Oversize(Exception):
