@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar import early, frames
+from sidecar import frames
 from sidecar.serve import Process
 from sidecar.stdio import LineReader, LineWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sidecar import early
     from sidecar.cli import Options
 
 DEFAULT_SERVER: Final = "cli"
@@ -68,8 +69,20 @@ class _Host:
         return bytes(envelope.result)
 
 
-async def call(options: Options, environ: Mapping[str, str], parent: int) -> int:
-    """Send the request that the words ask for; return 0 for a result, 1 for an error or `isError`, 2 for bad words."""
+async def call(
+    options: Options,
+    agreement: early.Agreement,
+    faults: list[dict[str, Any]],
+    environ: Mapping[str, str],
+    parent: int,
+) -> int:
+    """Send the request that the words ask for; return 0 for a result, 1 for an error or `isError`, 2 for bad words.
+
+    `faults` are those of the configuration file: with any of them nothing is sent.
+    """
+    if faults:
+        text = f"{options.config}: {len(faults)} faults" if len(faults) > 1 else f"{options.config}: a fault"
+        return _complain({"code": -32602, "message": text, "data": {"errors": faults}}, 2)
     try:
         params = _params(options)
         config = _transport(options)
@@ -77,7 +90,7 @@ async def call(options: Options, environ: Mapping[str, str], parent: int) -> int
         return _complain({"code": -32602, "message": str(error)}, 2)
     host_read, wire_out = os.pipe()
     wire_in, host_write = os.pipe()
-    process = Process(wire_in, wire_out, agreement=early.Agreement(), environ=environ, parent=parent)
+    process = Process(wire_in, wire_out, agreement=agreement, environ=environ, parent=parent)
     running = asyncio.create_task(process.run())
     host = _Host(host_read, host_write)
     try:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import __version__, early, engine
 from sidecar.serve import Process
+from sidecar.stdio import claim
 from sidecar.telemetry import logs
 from sidecar.telemetry.redact import RedactingFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+logger: Final = logging.getLogger(__name__)
+
 USAGE_EXIT: Final = 2
+VAULTS: Final = ("auto", "keyring", "file", "memory", "host", "redis")
 EXAMPLES: Final = """\
 examples:
   printf '{"jsonrpc":"2.0","id":1,"method":"ping"}\\n' | mcp-sidecar
@@ -42,6 +47,8 @@ class Options:
     url: str | None = None
     child: str | None = None
     headers: list[str] = field(default_factory=list)
+    config: str | None = None
+    vault: str | None = None
 
 
 def parse(argv: list[str]) -> Options:
@@ -53,6 +60,8 @@ def parse(argv: list[str]) -> Options:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; also FASTMCP_LOG_LEVEL")
     common.add_argument("--verbose", action="store_true", help="--log-level debug; also FASTMCP_DEBUG=1")
+    common.add_argument("--config", metavar="FILE", help="a JSON file {mcpServers?, vault?, egress?, limits?}")
+    common.add_argument("--vault", metavar="TYPE", choices=VAULTS, help=f"where credentials rest: {', '.join(VAULTS)}")
     parser = argparse.ArgumentParser(
         prog="mcp-sidecar",
         description="Many MCP servers for many users, behind one pipe.",
@@ -66,6 +75,8 @@ def parse(argv: list[str]) -> Options:
     after = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     after.add_argument("--log-level", metavar="LEVEL", help=argparse.SUPPRESS)
     after.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
+    after.add_argument("--config", metavar="FILE", help=argparse.SUPPRESS)
+    after.add_argument("--vault", metavar="TYPE", choices=VAULTS, help=argparse.SUPPRESS)
     commands.add_parser("serve", parents=[after], help="speak the wire on stdin and stdout (the default)")
     one = commands.add_parser(
         "call",
@@ -75,7 +86,7 @@ def parse(argv: list[str]) -> Options:
     )
     one.add_argument("method", metavar="METHOD", help="such as tools/list, tools/call, servers/get, sidecar/health")
     one.add_argument("params", metavar="JSON", nargs="?", default="{}", help="the params, one JSON object")
-    one.add_argument("--server", metavar="NAME", help="the server's name (default: cli)")
+    one.add_argument("--server", metavar="NAME", help="the server's name (default: cli), or one of --config")
     where = one.add_mutually_exclusive_group()
     where.add_argument("--url", help="connect this URL first (Streamable HTTP; SSE where the path ends in /sse)")
     where.add_argument("--command", dest="child", metavar='"CMD ARGS"', help="start this server first (stdio)")
@@ -84,7 +95,7 @@ def parse(argv: list[str]) -> Options:
     if words.version:
         return Options(command="version")
     options = Options(command=words.command or "serve")
-    for name in ("method", "params", "server", "url", "child", "headers"):
+    for name in ("method", "params", "server", "url", "child", "headers", "config", "vault"):
         setattr(options, name, getattr(words, name, getattr(options, name)))
     if words.log_level is not None:
         options.level = logs.parse_level(words.log_level)
@@ -123,17 +134,39 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
     handler = logs.configure(log_level(options, environ))
     handler.addFilter(RedactingFilter())
     try:
+        agreement, faults = agree(options, environ)
         if options.command == "call":
             from sidecar.call import call
 
-            return asyncio.run(call(options, environ, parent))
-        assert wire is not None
-        return asyncio.run(_serve(wire, environ, parent))
+            return asyncio.run(call(options, agreement, faults, environ, parent))
+        if faults:
+            return USAGE_EXIT
+        if wire is None:
+            wire = claim()
+        return asyncio.run(_serve(wire, agreement, environ, parent))
     finally:
         handler.close()
 
 
-async def _serve(wire: tuple[int, int], environ: Mapping[str, str], parent: int) -> int:
+def agree(options: Options, environ: Mapping[str, str]) -> tuple[early.Agreement, list[dict[str, Any]]]:
+    """Return what the words and the configuration file ask for, and every fault of the file, logged as well."""
+    settings: dict[str, Any] = {}
+    faults: list[dict[str, Any]] = []
+    if options.config is not None:
+        from sidecar.settings import load  # the models that check it cost time
+
+        found = load(options.config, environ)
+        for fault in found.faults:
+            faults.append(fault.to_wire())
+            logger.error("%s: %s", options.config, faults[-1]["message"].removeprefix("params: "))
+        settings = {name: getattr(found, name) for name in ("servers", "vault", "egress", "limits")}
+    agreement = early.Agreement(**settings)
+    if options.vault is not None:
+        agreement.prefer_vault(options.vault)
+    return agreement, faults
+
+
+async def _serve(wire: tuple[int, int], agreement: early.Agreement, environ: Mapping[str, str], parent: int) -> int:
     gc.set_threshold(50_000, 20, 50)  # frames are short-lived and hold no cycles
-    process = Process(*wire, agreement=early.Agreement(), environ=environ, parent=parent)
+    process = Process(*wire, agreement=agreement, environ=environ, parent=parent)
     return await process.run()

@@ -16,7 +16,7 @@ from sidecar import config, errors, wire
 from sidecar.config import pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}]*)\}?")
 _VARIABLE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\Z", re.DOTALL)
@@ -35,7 +35,7 @@ _MODELS: Final[dict[str, type[wire.HTTPTransport | wire.SSETransport | wire.Stdi
 }
 _HARMLESS: Final[dict[str, Any]] = {"url": "https://example.com/", "command": "true", "args": ""}
 """What stands in for a faulty value while the next fault is looked for; other members are left out."""
-_HINTS: Final = {
+HINTS: Final = {
     "servers": "unknown key: this is the form of another client, rename it to mcpServers",
     "disabled": "unsupported key: leave a server out of the file instead; it is imported",
     "envFile": "unsupported key: the file is not read, name the variables in env",
@@ -98,7 +98,7 @@ def read(document: Any, env: Mapping[str, str], scope: wire.Scope | None = None)
     servers: Any = None
     for name, value in document:
         if name != "mcpServers":
-            found.faults.append(config.invalid(pointer(name), _HINTS.get(name, "unsupported key")))
+            found.faults.append(config.invalid(pointer(name), HINTS.get(name, "unsupported key")))
         elif servers is not None:
             found.faults.append(config.invalid("/mcpServers", "this name comes twice"))
         else:
@@ -129,6 +129,36 @@ def read_servers(servers: Pairs, env: Mapping[str, str], scope: wire.Scope | Non
             found.servers.append((where, params))
 
 
+def expand(value: Any, path: str, env: Mapping[str, str], fault: Callable[[str, str], None]) -> Any:
+    """Return parsed JSON with `${NAME}` and `${NAME:-default}` in its texts replaced, names of members as they are.
+
+    What cannot be replaced is told to `fault` with its pointer.
+    """
+    if isinstance(value, list):
+        return [expand(member, path + pointer(index), env, fault) for index, member in enumerate(value)]
+    if isinstance(value, dict):
+        return {name: expand(member, path + pointer(name), env, fault) for name, member in value.items()}
+    if not isinstance(value, str):
+        return value
+    if _SURROGATE.search(value):
+        fault(path, "not valid Unicode")
+        return ""
+
+    def variable(found: re.Match[str]) -> str:
+        name = _VARIABLE.match(found[1]) if found[0].endswith("}") else None
+        if name is None:
+            fault(path, "only ${NAME} and ${NAME:-default} are understood")
+            return ""
+        have = env.get(name[1])
+        if name[2] is not None:
+            return have or name[2]
+        if have is None:
+            fault(path, f"the variable {name[1]} is not set")
+        return have or ""
+
+    return _PLACEHOLDER.sub(variable, value)
+
+
 class _Entry:
     """One server of the file, while it is read."""
 
@@ -157,9 +187,9 @@ class _Entry:
             return None
         for name in [name for name in entry if name not in _KEYS[kind]]:
             del entry[name]
-            text = _HINTS.get(name, f"unsupported key for a server of type {kind}: it is left out")
+            text = HINTS.get(name, f"unsupported key for a server of type {kind}: it is left out")
             self.faults.append(config.invalid(self._where + pointer(name), text))
-        entry = {name: self._expand(value, pointer(name)) for name, value in entry.items()}
+        entry = expand(entry, "", self._env, self._missing)
         params = self._params(kind, entry)
         return None if self._fatal else params
 
@@ -167,6 +197,10 @@ class _Entry:
         """Note a fault that keeps the server out; `path` is a pointer into the entry."""
         self._fatal = True
         self.faults.append(config.invalid(self._where + path, message))
+
+    def _missing(self, path: str, message: str) -> None:
+        self._blank.add(path)
+        self._fault(path, message)
 
     def _kind(self, entry: dict[str, Any]) -> str | None:
         """Return the type of the transport; None where it cannot be told."""
@@ -182,33 +216,6 @@ class _Entry:
         if kind is None:
             self._fault("/type", "the type is stdio, http, streamable-http or sse")
         return kind
-
-    def _expand(self, value: Any, path: str) -> Any:
-        if isinstance(value, str):
-            if _SURROGATE.search(value):
-                self._fault(path, "not valid Unicode")
-                return ""
-            return _PLACEHOLDER.sub(lambda found: self._variable(found, path), value)
-        if isinstance(value, list):
-            return [self._expand(member, path + pointer(index)) for index, member in enumerate(value)]
-        if isinstance(value, dict):
-            return {name: self._expand(member, path + pointer(name)) for name, member in value.items()}
-        return value
-
-    def _variable(self, found: re.Match[str], path: str) -> str:
-        variable = _VARIABLE.match(found[1]) if found[0].endswith("}") else None
-        if variable is None:
-            self._blank.add(path)
-            self._fault(path, "only ${NAME} and ${NAME:-default} are understood")
-            return ""
-        value = self._env.get(variable[1])
-        if variable[2] is not None:
-            return value or variable[2]
-        if value is None:
-            self._blank.add(path)
-            self._fault(path, f"the variable {variable[1]} is not set")
-            return ""
-        return value
 
     def _params(self, kind: str, entry: dict[str, Any]) -> wire.ConnectParams | None:
         """Return the params of `servers/connect`, and note everything that it would refuse."""

@@ -13,7 +13,10 @@ from sidecar import __version__, engine, errors
 from sidecar.wire_start import Egress, InitializeParams, PingParams, ProcessLimits, VaultConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sidecar.request import Outcome, Request
+    from sidecar.wire import ConnectParams
 
 PROTOCOL_VERSION: Final = 1
 _AT: Final = re.compile(r" - at `\$(.*)`\Z")
@@ -27,14 +30,29 @@ EARLY: Final = frozenset({"initialize", "ping"})
 class Agreement:
     """What `initialize` agreed on; the defaults until it comes, and for good where it never does."""
 
-    def __init__(self, limits: ProcessLimits | None = None, egress: Egress | None = None) -> None:
+    def __init__(
+        self,
+        limits: ProcessLimits | None = None,
+        egress: Egress | None = None,
+        vault: VaultConfig | None = None,
+        servers: Sequence[ConnectParams] = (),
+    ) -> None:
         """Start from the defaults, or from what the configuration file says."""
         self.initialized = False
         self.client: dict[str, str] = {"name": "mcp-sidecar", "version": __version__}
         self.capabilities: dict[str, Any] = {}
         self.limits = limits if limits is not None else ProcessLimits()
         self.egress = egress if egress is not None else Egress()
-        self.vault: VaultConfig | None = None
+        self.vault = vault
+        self.servers = servers
+        """What the configuration file names: known before the first line is read."""
+
+    def prefer_vault(self, kind: Any) -> None:
+        """Use this kind of vault, with what the configuration file says of it, unless `initialize` names another."""
+        if self.vault is None:
+            self.vault = VaultConfig(type=kind)
+        else:
+            self.vault = msgspec.structs.replace(self.vault, type=kind)
 
     def initialize(self, request: Request) -> Outcome:
         """Serve `initialize`. Raises VersionMismatch, InvalidParams or InvalidRequest; a refused one may come again."""
@@ -58,7 +76,9 @@ class Agreement:
         if params.egress is not None:
             given = frames_keys(request.params, "egress")
             self.egress = _merge(self.egress, params.egress, given)
-        self.vault = params.vault
+        if params.vault is not None:
+            given = frames_keys(request.params, "vault")
+            self.vault = _merge(self.vault, params.vault, given) if self.vault is not None else params.vault
         request.peer.max_frame = self.limits.max_frame_bytes
         found = engine.versions()
         return msgspec.json.encode(

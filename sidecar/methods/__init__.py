@@ -50,12 +50,14 @@ class Methods:
         self.hub.listeners.append(tools.notified)
         self.hub.gap_listeners.append(tools.changed)
         self._operations = Operations(self.hub, self._notices, tools)
+        workbench = WorkbenchMethods(process, self.hub, self._operations)
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),
             ServerMethods(process, self.hub, self._operations, self._book),
             AuthMethods(self.hub, self._book),
-            WorkbenchMethods(process, self.hub, self._operations),
+            workbench,
         )
+        workbench.know(self._agreement.servers)
 
     def agree(self) -> None:
         """Take over what `initialize` agreed on: it may come after the models were loaded."""

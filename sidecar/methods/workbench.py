@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,12 +14,17 @@ from sidecar.methods.common import CONNECT_SECONDS, DEFAULT_SECONDS, arm, params
 from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sidecar.connection import Connection
     from sidecar.hub import Hub
     from sidecar.ops import Operations
     from sidecar.request import Outcome, Request
     from sidecar.rpc import Handler, Work
     from sidecar.serve import Process
+
+
+logger: Final = logging.getLogger(__name__)
 
 
 class WorkbenchMethods:
@@ -104,6 +110,16 @@ class WorkbenchMethods:
             request.phase = "connect"
             return self._imported(request, taken, faults)
         return _import_result([connection for _, connection in taken], faults)
+
+    def know(self, servers: Sequence[wire.ConnectParams]) -> None:
+        """Make the servers of the configuration file lazy addresses; one over a quota is left out and logged."""
+        for params in servers:
+            try:
+                self.take(params)
+            except errors.SidecarError as error:
+                logger.warning(
+                    "a server of the configuration file is left out: %s", error, extra={"server": params.server}
+                )
 
     def take(self, params: wire.ConnectParams, *, start: bool = False) -> Connection:
         """Make an address known, or find it with the same configuration. Raises ServerExists or QuotaExceeded."""

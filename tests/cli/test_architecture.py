@@ -19,7 +19,7 @@ LAYERS = (
     ("methods", "ops"),
     ("hub",),
     ("connection", "opening", "serverinfo", "link", "recovery"),
-    ("callbacks", "checks", "transports", "auth", "engine", "config", "desktop"),
+    ("callbacks", "checks", "transports", "auth", "engine", "config", "desktop", "settings"),
     ("vault",),
     ("errors", "wire_start", "telemetry"),
     ("wire",),

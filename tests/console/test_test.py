@@ -13,7 +13,7 @@ from tests.answers import Json
 from tests.conftest import Start
 from tests.harness import Sidecar
 from tests.processes import assert_gone
-from tests.programs import Program, journal, raw
+from tests.programs import RAW_STDIO, Program, journal, raw
 
 
 def trial(sidecar: Sidecar, server: str, transport: Json, **more: Any) -> Json:
@@ -29,8 +29,8 @@ def trial(sidecar: Sidecar, server: str, transport: Json, **more: Any) -> Json:
 
 
 def servers(sidecar: Sidecar) -> list[psutil.Process]:
-    """Return the server processes of a sidecar; its guard may stay."""
-    return [child for child in sidecar.tree() if "guard_main.py" not in " ".join(child.cmdline())]
+    """Return the hand-written servers of a sidecar; its guard may stay."""
+    return [child for child in sidecar.tree() if RAW_STDIO in child.cmdline()]
 
 
 def test_trial_tells_what_the_server_is_and_has(shared: Sidecar, name: str) -> None:
@@ -93,7 +93,11 @@ def test_attempt_is_bounded_by_connect_ms_and_the_whole_by_timeout_ms(shared: Si
 def test_process_of_a_trial_that_was_cancelled_is_gone(start: Start) -> None:
     sidecar = start()
     key = sidecar.request("servers/test", {"server": "a", "transport": raw("--handshake", "silent")})
-    children = sidecar.wait(lambda: servers(sidecar), "child")
+    for _ in range(5000):
+        if children := servers(sidecar):
+            break
+        sidecar.call("ping")
+    assert children
     sidecar.cancel(key)
     sidecar.answer(key).is_error(1004)
     assert_gone(children)
