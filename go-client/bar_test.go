@@ -25,6 +25,14 @@ import (
 
 // The lines of the bar that speak of this client, with their numbers, against the real sidecar where it has a part.
 
+// long leaves a test out of the short run, which is for the oldest Go.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long")
+	}
+}
+
 // shapes are servers that are hard to end.
 var shapes = [][]string{
 	nil,
@@ -59,6 +67,7 @@ func playShapes() {
 }
 
 func TestHostKilled(t *testing.T) { // 45
+	long(t)
 	t.Parallel()
 	command := realCommand()
 	need(t, "the sidecar", command != nil)
@@ -159,6 +168,7 @@ func commandOf(pid int) string {
 const envKills = "SIDECAR_TEST_KILLS"
 
 func TestSidecarKilled(t *testing.T) { // 46
+	long(t)
 	kills := 4
 	if n, err := strconv.Atoi(os.Getenv(envKills)); err == nil {
 		kills = n
@@ -295,6 +305,7 @@ func processorTime(t *testing.T) time.Duration {
 }
 
 func TestHungSidecar(t *testing.T) { // 48
+	long(t)
 	t.Parallel()
 	exits := make(chan Exit, 8)
 	c := realClient(t, &Options{OnExit: func(e Exit) { exits <- e }})
@@ -314,6 +325,7 @@ func TestHungSidecar(t *testing.T) { // 48
 }
 
 func TestDrain(t *testing.T) { // 49
+	long(t)
 	t.Parallel()
 	for name, end := range map[string]func(c *Client, s *session) error{
 		"SIGTERM": func(_ *Client, s *session) error { return syscall.Kill(s.process.pid, syscall.SIGTERM) },
@@ -435,6 +447,7 @@ func legacyServer(deleted chan<- struct{}) http.HandlerFunc {
 }
 
 func TestStderr(t *testing.T) { // 50
+	long(t)
 	opts := part("flood")
 	opts.Stderr = writerFunc(func([]byte) {}) // copied, so that a queue could grow
 	c := startPart(t, opts)
@@ -471,6 +484,7 @@ func residentKB(t *testing.T) int {
 }
 
 func TestGoroutines(t *testing.T) { // 51; FuzzFrame is in contract_vectors_test.go
+	long(t)
 	sidecar := filepath.Join(t.TempDir(), "sidecar.sh")
 	text := "#!/bin/sh\nread -r line\n" +
 		`echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":1,"sidecar":{"name":"sh","version":"1"}}}'` +
