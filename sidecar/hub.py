@@ -149,6 +149,9 @@ class Hub:
             notified=lambda *_: None,
         )
         connection = Connection(name, scope_body(scope), config, services)
+        connection.credentials = self.seat(connection)
+        if connection.credentials is not None:
+            connection.credentials.quiet = True
         connection.keep("test")  # nobody may evict it
         self._trials.add(connection)
         SECRETS.add(*config.secrets)

@@ -43,6 +43,8 @@ class HostSeat:
         self._asked_in_vain = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._refused = False
+        self.quiet = False
+        """Of no meaning here: this kind never asks a person."""
 
     async def headers(self, method: str, url: str) -> dict[str, str]:
         """Return the host's token, asking for one where there is none or it ends soon."""

@@ -61,6 +61,8 @@ class Seat:
         """What the server said last about how to log in."""
         self._bearer: tuple[str, dict[str, str]] = ("", {})
         self._told: str | None = None
+        self.quiet = False
+        """True for a trial: the host is not told to log anybody in."""
 
     # -- traffic ----------------------------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Seat:
 
     def notify(self, pending: Pending) -> None:
         """Tell the host that somebody must log in; once for each login."""
-        if self._told != pending.id:
+        if self._told != pending.id and not self.quiet:
             self._told = pending.id
             body = {
                 "server": self.address.name,

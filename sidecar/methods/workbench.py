@@ -54,12 +54,16 @@ class WorkbenchMethods:
         self._operations.tools.policy_changed(connection)
         return msgspec.json.encode(connection.info())
 
+    def _config_of(self, params: wire.ConnectParams) -> config.ServerConfig:
+        agreement = self._process.agreement
+        return config.server_config(params, agreement.client, agreement.capabilities)
+
     # -- trials -----------------------------------------------------------------------------------------------
 
     def test(self, request: Request) -> Work | Outcome:
         """Serve `servers/test`: one attempt and three lists, on a connection that nobody finds."""
         params = params_of(wire.ConnectParams, request)
-        wanted = config.server_config(params, self._process.agreement.client)
+        wanted = self._config_of(params)
         scope = scope_of(params.scope)
         arm(request, params.timeout_ms, params.server, scope, CONNECT_SECONDS)
         request.phase = "connect"
@@ -76,8 +80,8 @@ class WorkbenchMethods:
             connection.start()
             await connection.outcome(request)
             link = connection.link
-            if link is None:  # a person would have to log in
-                raise connection.last_error or errors.AuthRequired("a person must log in first")
+            if link is None:  # the login that was begun ends with the trial, and nobody needs its URL
+                raise errors.AuthRequired("a person must log in first: connect, and see its authorization")
             found["serverInfo"] = link.agreed.server_info
             request.phase = "wait"
             for method, name in (("tools/list", "tools"), ("resources/list", "resources"), ("prompts/list", "prompts")):
@@ -123,7 +127,7 @@ class WorkbenchMethods:
 
     def take(self, params: wire.ConnectParams, *, start: bool = False) -> Connection:
         """Make an address known, or find it with the same configuration. Raises ServerExists or QuotaExceeded."""
-        wanted = config.server_config(params, self._process.agreement.client)
+        wanted = self._config_of(params)
         scope = scope_of(params.scope)
         connection = self._hub.get(scope, params.server)
         known = connection is not None
