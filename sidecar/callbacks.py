@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROGRESS: Final = "notifications/progress"
 CHANGED: Final = "servers/changed"
 DROPPED: Final = "sidecar/dropped"
+_DROPPED_SECONDS: Final = 0.5
 
 
 class HostRefused(Exception):
@@ -74,18 +75,34 @@ class Notices:
     def __init__(self, peer: Peer) -> None:
         """Tell `peer`."""
         self._peer = peer
-        self._pressed = False
+        self.pressed = False
+        """Whether the host reads too slowly."""
         self._dropped = {"logs": 0, "progress": 0}
+        self._telling: asyncio.TimerHandle | None = None
         self._states: dict[Any, dict[str, Any]] = {}
 
     def pressure(self, pressed: bool) -> None:
         """Note that the host reads too slowly, or keeps up again."""
-        self._pressed = pressed
+        self.pressed = pressed
         if pressed:
             return
         states, self._states = self._states, {}
         for info in states.values():
             self._peer.notify(CHANGED, msgspec.json.encode(info))
+        self._tell_dropped()
+
+    def dropped(self, what: str) -> None:
+        """Count something that was dropped; the host is told soon, once for many."""
+        self._dropped[what] += 1
+        if self._telling is None and not self.pressed:
+            self._telling = asyncio.get_running_loop().call_later(_DROPPED_SECONDS, self._tell_dropped)
+
+    def _tell_dropped(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self.pressed:
+            return
         for what, count in self._dropped.items():
             if count:
                 self._dropped[what] = 0
@@ -93,7 +110,7 @@ class Notices:
 
     def state(self, key: Any, info: dict[str, Any]) -> None:
         """Tell the new state of the connection `key`."""
-        if self._pressed:
+        if self.pressed:
             self._states.pop(key, None)
             self._states[key] = info
         else:
@@ -103,9 +120,13 @@ class Notices:
         """Tell something that is never dropped and rare."""
         self._peer.notify(method, msgspec.json.encode(dict(params)))
 
+    def send(self, method: str, body: bytes) -> None:
+        """Tell what a server told; `body` is the params as JSON."""
+        self._peer.notify(method, body)
+
     def progress(self, body: bytes) -> None:
         """Tell progress; `body` is the params as JSON."""
-        if self._pressed:
-            self._dropped["progress"] += 1
+        if self.pressed:
+            self.dropped("progress")
         else:
             self._peer.notify(PROGRESS, body)

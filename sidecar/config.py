@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from sidecar import errors, wire
 from sidecar.auth.egress import BadURL, parse_url
 from sidecar.auth.settings import BadSetting, Settings, settings_of
+from sidecar.promises import narrowed, plain
 from sidecar.request import seconds_of
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class ServerConfig:
     auth: str = "none"
     oauth: Settings | None = None
     protocol: str = "auto"
+    capabilities: Mapping[str, Any] | None = None
+    """What the host promises on this connection, where that is less than it promised at all."""
+    roots: bytes | None = None
+    """The roots that the host gave, as a JSON array."""
     client_info: Mapping[str, str] = field(default_factory=dict)
     connect_seconds: float = DEFAULT_CONNECT_MS / 1000
     request_seconds: float = DEFAULT_REQUEST_MS / 1000
@@ -103,9 +109,9 @@ def server_config(
     protocol = params.protocol if params.protocol is not None else "auto"
     if protocol not in wire.PROTOCOLS:
         raise invalid("/protocol", "unknown protocol", allowed=list(wire.PROTOCOLS))
-    for name in ("capabilities", "roots"):
-        if getattr(params, name) is not None:
-            raise invalid(pointer(name), "not supported by this version")
+    for index, root in enumerate(params.roots or ()):
+        if not isinstance(root.get("uri"), str):
+            raise invalid(pointer("roots", index, "uri"), "must be a string")
     if isinstance(params.auth, wire.HostAuth) and promised is not None and promised.get("tokens") is None:
         raise invalid("/auth/type", "host auth needs the host capability `tokens`, promised in initialize")
     timeouts = params.timeouts or wire.Timeouts()
@@ -115,6 +121,8 @@ def server_config(
         "identity": _identity(params),
         "auth": params.auth.type if params.auth is not None else "none",
         "protocol": protocol,
+        "capabilities": _capabilities(params.capabilities, promised),
+        "roots": msgspec.json.encode(params.roots) if params.roots is not None else None,
         "client_info": params.client_info.model_dump(exclude_none=True) if params.client_info else default_client,
         "connect_seconds": seconds_of(timeouts.connect_ms or DEFAULT_CONNECT_MS),
         "request_seconds": seconds_of(timeouts.request_ms or DEFAULT_REQUEST_MS),
@@ -146,6 +154,13 @@ def _oauth(
         raise invalid(pointer("auth", *error.path), str(error)) from None
     ca_file = transport.tls.ca_file if transport.tls is not None else None
     return dataclasses.replace(settings, tls_ca=ca_file, proxy=transport.proxy)
+
+
+def _capabilities(given: wire.HostCapabilities | None, promised: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if given is None:
+        return None
+    body = given.model_dump(by_alias=True)
+    return narrowed(body, promised) if promised is not None else plain(body)
 
 
 def updated(have: ServerConfig, update: wire.UpdateParams, default_client: Mapping[str, str]) -> ServerConfig:

@@ -16,7 +16,6 @@ from sidecar import errors
 from sidecar.link import Link
 from sidecar.opening import OPEN, Opening, close_parts, reason_of
 from sidecar.serverinfo import server_info
-from sidecar.transports.channel import METHOD_NOT_FOUND, Call, ServerAnswer
 from sidecar.transports.faults import copy_error
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from sidecar.config import ServerConfig
     from sidecar.request import Outcome, Request
+    from sidecar.transports.channel import Call
 
 __all__ = ["OPEN", "Connection", "Link"]
 
@@ -356,8 +356,3 @@ async def _close_later(link: Link) -> None:
             await asyncio.wait(pending, timeout=_LEFT_SECONDS)
     finally:
         await link.close()
-
-
-async def refuse_request(method: str) -> bytes:
-    """Answer a server that asks for what the host did not promise."""
-    raise ServerAnswer(METHOD_NOT_FOUND, f"Method not found: {method[:100]}")

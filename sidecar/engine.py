@@ -14,6 +14,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from sidecar import errors
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ SETTINGS: Final = {
 }
 LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSION: Final = "2026-07-28"
+EXTENSIONS: Final[dict[str, Any]] = {"io.modelcontextprotocol/skills": {}, "io.modelcontextprotocol/tasks": {}}
+"""What servers of the modern era are told besides: extensions that the sidecar serves by itself."""
 _UNSUPPORTED_VERSION: Final = -32022
 _HTTP_MEANS_OTHER: Final = "HTTP 20"
 
@@ -161,7 +165,7 @@ class Session:
             for key, value in (
                 (PROTOCOL_VERSION_META_KEY, version),
                 (CLIENT_INFO_META_KEY, self._client_info),
-                (CLIENT_CAPABILITIES_META_KEY, self._capabilities),
+                (CLIENT_CAPABILITIES_META_KEY, told(self._capabilities, version)),
             ):
                 meta[key] = json.dumps(value, separators=(",", ":")).encode()
         else:
@@ -183,6 +187,18 @@ class Session:
                 await self._client.close()  # type: ignore[no-untyped-call]  # FastMCP leaves it untyped
 
 
+def told(capabilities: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Return the capabilities that a server of this version is told."""
+    return dict(capabilities) if version in LEGACY_VERSIONS else {**capabilities, "extensions": EXTENSIONS}
+
+
+def capabilities_meta(capabilities: Mapping[str, Any], version: str) -> dict[str, bytes]:
+    """Return the member of `_meta` that tells a modern server of capabilities."""
+    from mcp_types import CLIENT_CAPABILITIES_META_KEY
+
+    return {CLIENT_CAPABILITIES_META_KEY: msgspec.json.encode(told(capabilities, version))}
+
+
 def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only: bool) -> Any:
     """Return the FastMCP transport that puts the SDK's session on our channel."""
     from fastmcp.client.transports.base import ClientTransport
@@ -193,8 +209,7 @@ def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only
         """Tells servers exactly what the host promised: the stock session promises every mode of a handler."""
 
         def _build_capabilities(self, version: str) -> ClientCapabilities:
-            del version
-            return ClientCapabilities.model_validate(capabilities)
+            return ClientCapabilities.model_validate(told(capabilities, version))
 
     class ChannelTransport(ClientTransport):
         """Yields a session whose dispatcher is the channel."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sidecar import errors
 from sidecar.auth.egress import EgressPolicy, parse_url
 from sidecar.budget import Budget
 from sidecar.config import ServerConfig, child_environment, command_path
-from sidecar.connection import Connection, refuse_request
+from sidecar.connection import Connection
 from sidecar.link import Services
 from sidecar.request import seconds_of
 from sidecar.telemetry.redact import SECRETS
@@ -51,8 +51,9 @@ class Hub:
         guard: Guard,
         engine: Callable[[], Awaitable[None]],
         environ: Mapping[str, str],
+        talk: Talk,
     ) -> None:
-        """Start empty; `environ` is the sidecar's own environment as it was at the start."""
+        """Start empty; `environ` is the sidecar's own environment as it was at the start, `talk` answers servers."""
         self.policy = EgressPolicy()
         self.limits: dict[str, Any] = {}
         self.in_flight = 0
@@ -78,10 +79,10 @@ class Hub:
             make_channel=self._make_channel,
             engine=engine,
             changed=self._changed,
-            capabilities=lambda _: {},
+            capabilities=talk.promised,
             admit=lambda newcomer: self._budget.admit(newcomer, self.limits),
             used=self._budget.used,
-            serve=_serve,
+            serve=talk.serve,
             notified=self._notified,
             missed=self._missed,
             pressed=lambda: self._pressed,
@@ -218,6 +219,8 @@ class Hub:
             await restorer(connection, link)
 
     def _notified(self, connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> None:
+        if connection in self._trials:
+            return
         for listener in self.listeners:
             listener(connection, method, params, call)
 
@@ -305,6 +308,11 @@ async def close(connection: Connection) -> None:
     SECRETS.discard(*connection.config.secrets)
 
 
-async def _serve(connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:
-    del connection, params, call
-    return await refuse_request(method)
+class Talk(Protocol):
+    """Serves what servers ask."""
+
+    def promised(self, connection: Connection) -> dict[str, Any]:
+        """Return what a server is told of its host."""
+
+    async def serve(self, connection: Connection, method: str, params: msgspec.Raw, call: Call | None) -> bytes:
+        """Answer a request of a server. Raises ServerAnswer."""

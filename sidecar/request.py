@@ -78,6 +78,10 @@ class Request:
             self.timer.cancel()
         self.timer = self.peer.loop.call_at(self.began + seconds, self._expired)
 
+    def left(self) -> float:
+        """Return the seconds until the deadline."""
+        return max(0.001, self.timer.when() - self.peer.loop.time()) if self.timer is not None else 0.001
+
     def _expired(self) -> None:
         if not self.peer.open:
             self.abort(errors.NotReady("the sidecar is still starting: send the request again"))

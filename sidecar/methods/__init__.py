@@ -18,6 +18,7 @@ from sidecar.methods.process import ProcessMethods
 from sidecar.methods.servers import ServerMethods
 from sidecar.methods.workbench import WorkbenchMethods
 from sidecar.ops import Operations
+from sidecar.ops.talk import Talk
 from sidecar.ops.tools import Tools
 from sidecar.transports.guard import Guard
 from sidecar.vault import open_vault
@@ -39,17 +40,19 @@ class Methods:
         self.vault = open_vault(lambda: self._agreement.vault, process.environ, self.host)
         self._notices = Notices(process.peer)
         guard = Guard(soft)
-        self.hub = Hub(self._notices, guard, process.engine, process.environ)
+        talk = Talk(self.host, self._notices)
+        self.hub = Hub(self._notices, guard, process.engine, process.environ, talk)
         world = World(self.vault, self.host, self._notices, lambda: self.hub.policy, process.environ)
         self._book = Book(world)
         self.hub.seat = lambda connection: self._book.take_seat(connection, connection.config)
         self.agree()
         self._checkers = Checkers(guard)
         tools = Tools(self._checkers, self._notices.tell)
-        self.hub.restorers.append(tools.opened)
-        self.hub.listeners.append(tools.notified)
-        self.hub.gap_listeners.append(tools.changed)
-        self._operations = Operations(self.hub, self._notices, tools)
+        self.hub.restorers += [tools.opened, talk.restore]
+        self.hub.listeners += [tools.notified, talk.notified]
+        self.hub.gap_listeners += [tools.changed, talk.missed]
+        talk.also_missed = tools.changed
+        self._operations = Operations(self.hub, self._notices, tools, talk)
         workbench = WorkbenchMethods(process, self.hub, self._operations)
         self._parts = (
             ProcessMethods(process, self.hub, self.vault),
@@ -67,11 +70,9 @@ class Methods:
 
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
-        table: dict[str, Handler] = {
-            name: self._operations.serve
-            for name in (method.name for method in wire.METHODS if method.params is wire.Operation)
-            if name not in _LATER
-        }
+        table: dict[str, Handler] = dict.fromkeys(
+            (method.name for method in wire.METHODS if method.params is wire.Operation), self._operations.serve
+        )
         for part in self._parts:
             table |= part.table()
         return table
@@ -88,21 +89,6 @@ class Methods:
         await self.hub.close_all()
         await self._book.aclose()
         await self.vault.aclose()
-
-
-_LATER = frozenset(
-    {
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "roots/set",
-        "tasks/get",
-        "tasks/result",
-        "tasks/cancel",
-        "skills/list",
-        "skills/get",
-        "skills/read",
-    }
-)
 
 
 def _policy(egress: Any) -> EgressPolicy:

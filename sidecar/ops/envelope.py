@@ -32,6 +32,7 @@ class Envelope:
     headers: dict[str, str]
     params: dict[str, msgspec.Raw]
     tools: wire.ToolPolicy | None = None
+    detach: bool = False
     """The tool policy as it was when the line was read."""
 
 
@@ -58,8 +59,9 @@ class Envelopes:
             headers=_headers(parts.pop("headers", None)),
             params=parts,
         )
-        if _flag(parts, "detach"):
-            raise invalid("/detach", "background tasks are not supported yet")
+        envelope.detach = _flag(parts, "detach")
+        if envelope.detach and request.method != "tools/call":
+            raise invalid("/detach", "only calls of tools become background tasks")
         if envelope.all and request.method not in wire.LISTS:
             raise invalid("/all", "only lists have pages")
         meta = parts.get("_meta")

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from sidecar import errors, frames
+from sidecar import errors, frames, wire
 from sidecar.config import invalid
 from sidecar.hub import Hub, ScopeKey, scope_body
 from sidecar.ops import policy
+from sidecar.ops.dialogue import Dialogue
 from sidecar.ops.envelope import Envelope, Envelopes
-from sidecar.ops.payload import MAX_PAGES, X_HEADER, build, has_more, join_list, listed, modern_headers
+from sidecar.ops.payload import MAX_PAGES, X_HEADER, build, has_more, join_list, listed
+from sidecar.ops.send import stamp
 from sidecar.ops.tools import guards_calls
 from sidecar.request import Request, seconds_of
 from sidecar.transports.faults import Payload, bad_peer
@@ -27,16 +29,19 @@ if TYPE_CHECKING:
 
     from sidecar.callbacks import Notices
     from sidecar.connection import Connection, Link
+    from sidecar.ops.talk import Talk
     from sidecar.ops.tools import Tools
     from sidecar.request import Outcome
     from sidecar.rpc import Work
-    from sidecar.transports.channel import OnProgress
+    from sidecar.transports.channel import OnProgress, Track
 
 TRIES: Final = 3
 TRY_SECONDS: Final = 1.0
 _RETRIED: Final = (errors.ConnectFailed, errors.ConnectionLost, errors.ServerExited, errors.Unresponsive)
-_NEVER_AFTER_MAYBE: Final = frozenset({"tools/call", "logging/setLevel"})
-_LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+_NEVER_AFTER_MAYBE: Final = frozenset(
+    {"tools/call", "logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/cancel"}
+)
+_NOTED: Final = frozenset({*wire.LISTS, "skills/get"})
 _CAPABILITY: Final = {
     "tools": "tools",
     "resources": "resources",
@@ -44,6 +49,7 @@ _CAPABILITY: Final = {
     "completion": "completions",
     "logging": "logging",
 }
+_EXTENSIONS: Final = {"tasks": "io.modelcontextprotocol/tasks", "skills": "io.modelcontextprotocol/skills"}
 _UNDECLARED: Final = frozenset({("completions", "2024-11-05"), ("logging", "2026-07-28")})
 """Offers that a version has, but no capability for."""
 
@@ -51,12 +57,17 @@ _UNDECLARED: Final = frozenset({("completions", "2024-11-05"), ("logging", "2026
 class Operations:
     """Serves the MCP operations of the contract."""
 
-    def __init__(self, hub: Hub, notices: Notices, tools: Tools) -> None:
-        """Find connections in `hub`; tell progress through `notices`; let `tools` watch lists and calls."""
+    def __init__(self, hub: Hub, notices: Notices, tools: Tools, talk: Talk) -> None:
+        """Find connections in `hub`; tell progress through `notices`.
+
+        `tools` watches lists and calls, `talk` follows servers that ask back.
+        """
         self._hub = hub
         self._notices = notices
         self.tools = tools
         self._envelopes = Envelopes()
+        self._dialogue = Dialogue(talk, self._send)
+        self._works = {"logging/setLevel": self._set_level, **self._dialogue.works()}
 
     def serve(self, request: Request) -> Work:
         """Take an operation: everything that can be wrong with it on this side is found here, at once."""
@@ -99,13 +110,14 @@ class Operations:
     # -- running ----------------------------------------------------------------------------------------------
 
     async def _run(self, request: Request, envelope: Envelope, connection: Connection) -> Outcome:
-        if request.method == "logging/setLevel":
-            return await self._with_retry(request, envelope, connection, self._set_level)
+        if request.method == "roots/set":
+            return self._dialogue.set_roots(envelope, connection)
+        work = self._works.get(request.method, self._once)
         if envelope.all:
-            return await self._with_retry(request, envelope, connection, self._all_pages)
-        if request.method == "tools/call" and guards_calls(envelope.tools):
-            return await self._with_retry(request, envelope, connection, self._guarded)
-        return await self._with_retry(request, envelope, connection, self._once)
+            work = self._all_pages
+        elif request.method == "tools/call" and guards_calls(envelope.tools):
+            work = self._guarded
+        return await self._with_retry(request, envelope, connection, work)
 
     async def _with_retry(
         self,
@@ -176,12 +188,20 @@ class Operations:
         request.phase = "connect"
         schema = await self.tools.before(connection, link, envelope.tools, envelope.params)
         result = await self._once(request, envelope, connection, link)
-        if schema is not None:
+        left = envelope.detach and frames.member(msgspec.Raw(bytes(result)), "taskId") is not None
+        if schema is not None and not left:
             await self.tools.after(connection, schema, result)
         return result
 
     async def _once(self, request: Request, envelope: Envelope, connection: Connection, link: Link) -> Payload:
-        result = await self._send(request, envelope, connection, link, envelope.params)
+        params = self._dialogue.outgoing(request, envelope, link)
+        try:
+            result = await self._send(request, envelope, connection, link, params)
+        except errors.RemoteError as error:
+            result = await self._dialogue.failed(request, envelope, connection, link, params, error)
+        result = await self._dialogue.finish(request, envelope, connection, link, params, result)
+        if request.method in _NOTED:
+            self._dialogue.passed(request.method, connection, link, params, result)
         if request.method != "tools/list":
             return result
         connection.tools_listed = time.time()
@@ -206,15 +226,10 @@ class Operations:
         link: Link,
         params: Mapping[str, msgspec.Raw],
         method: str | None = None,
+        track: Track | None = None,
     ) -> Payload:
         method = method if method is not None else request.method
-        meta: dict[str, bytes] = {}
-        headers: dict[str, str] | None = dict(envelope.headers) if envelope.headers else None
-        if link.agreed.modern:
-            meta = dict(link.agreed.meta)
-            if connection.desired.log_level is not None:
-                meta[_LOG_LEVEL_KEY] = connection.desired.log_level
-            headers = {**(headers or {}), **modern_headers(link, method, params)}
+        meta, headers = stamp(connection, link, method, params, envelope.headers)
         on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None
         if envelope.progress:
 
@@ -225,7 +240,8 @@ class Operations:
             body: Payload = b""
         else:
             body = build(params, meta)
-        return await link.channel.request(method, body, request, headers=headers, on_progress=on_progress)
+        track = track if track is not None else request
+        return await link.channel.request(method, body, track, headers=headers, on_progress=on_progress)
 
     def _progress(self, request: Request, connection: Connection) -> OnProgress:
         head = b'{"server":%b,"scope":%b,"requestId":%b' % (
@@ -295,6 +311,7 @@ class Operations:
         for _ in range(MAX_PAGES):
             result = await self._send(request, envelope, connection, link, params)
             elements = listed(link, result, request.method)
+            self._dialogue.passed(request.method, connection, link, params, result)
             size += len(result)
             if size > request.peer.max_frame:
                 raise errors.ResultTooLarge(
@@ -347,8 +364,15 @@ async def _link(connection: Connection, request: Request, lost: errors.SidecarEr
 
 def _check_offered(method: str, link: Link) -> None:
     """Refuse what the server does not offer. One that declares nothing at all is asked all the same."""
-    capability = _CAPABILITY.get(method.partition("/")[0])
+    kind = method.partition("/")[0]
     offered = link.agreed.capabilities
+    if kind in _EXTENSIONS and isinstance(offered, dict) and offered:
+        parts = offered.get("extensions")
+        core = kind == "tasks" and not link.agreed.modern and offered.get(kind) is not None
+        if not core and (not isinstance(parts, dict) or _EXTENSIONS[kind] not in parts):
+            raise errors.CapabilityMissing(f"the server does not offer {kind}", capability=kind)
+        return
+    capability = _CAPABILITY.get(kind)
     if capability is None or not isinstance(offered, dict) or not offered or offered.get(capability) is not None:
         return
     if (capability, link.agreed.version) in _UNDECLARED:

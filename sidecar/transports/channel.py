@@ -10,16 +10,21 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError
+from sidecar.transports.calls import Call, OnProgress, ServerAnswer, Steps, Track, Upcalls
 from sidecar.transports.fair import Fair
 from sidecar.transports.faults import Payload, bad_peer, copy_error, flat, remote_error, result_too_large
 from sidecar.transports.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["METHOD_NOT_FOUND", "Call", "Channel", "OnProgress", "ServerAnswer", "Steps", "Track", "Upcalls"]
 
 logger: Final = logging.getLogger(__name__)
 
@@ -29,79 +34,6 @@ METHOD_NOT_FOUND: Final = -32601
 _PROBE: Final = "server/discover"
 _ANSWERING_MAX: Final = 256
 _TIMED_OUT: Final = -32001
-
-OnProgress = Callable[[msgspec.Raw], None]
-
-
-class Track(Protocol):
-    """How far a call came; the host's request or a stand-in."""
-
-    phase: str
-    delivered: str
-
-
-class Steps:
-    """A `Track` for requests that no host waits for."""
-
-    def __init__(self) -> None:
-        """Start before the first byte."""
-        self.phase = "connect"
-        self.delivered = "no"
-
-
-class ServerAnswer(Exception):
-    """Raised by an upcall to answer a server's request with a JSON-RPC error."""
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        """Keep the members of the error object."""
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-
-class Upcalls(Protocol):
-    """What a channel tells the connection above it."""
-
-    def server_request(self, method: str, params: msgspec.Raw, call: Call | None) -> Awaitable[bytes]:
-        """Answer a request of the server; `call` is the host's call it provably belongs to."""
-
-    def server_notification(self, method: str, params: msgspec.Raw, call: Call | None) -> None:
-        """Take a notification of the server."""
-
-    def lost(self, error: errors.SidecarError) -> None:
-        """Note that the channel has ended by itself."""
-
-    def expired(self) -> None:
-        """Note that the server no longer knows the session."""
-
-    def gap(self) -> None:
-        """Note that notifications of the server may be missing: its stream was cut, and does not resume."""
-
-
-class Call:
-    """One request in flight to the server."""
-
-    __slots__ = ("future", "id", "method", "on_progress", "track")
-
-    def __init__(self, number: int, method: str, track: Track, on_progress: OnProgress | None) -> None:
-        """Enter a request that nothing has been written of."""
-        self.id = number
-        self.method = method
-        self.track = track
-        self.on_progress = on_progress
-        self.future: asyncio.Future[Payload] = asyncio.get_running_loop().create_future()
-
-    def succeed(self, result: Payload) -> None:
-        """Hand over the result."""
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: BaseException) -> None:
-        """Hand over the failure."""
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # whoever waited may have left: that is no unhandled error
 
 
 class Channel(abc.ABC):
@@ -114,6 +46,8 @@ class Channel(abc.ABC):
         self.max_result = max_result
         self.label = dict(label)
         self.pending: dict[int, Call] = {}
+        self.streams: dict[int, Call] = {}
+        """Requests that stand for a subscription: they wait for no answer, and nobody waits for them."""
         self.upcalls: Upcalls | None = None
         self.error: errors.SidecarError | None = None
         self.handshake: dict[str, Any] | None = None
@@ -149,10 +83,12 @@ class Channel(abc.ABC):
         *,
         headers: Mapping[str, str] | None = None,
         on_progress: Callable[[int], tuple[Payload, OnProgress]] | None = None,
+        standing: bool = False,
     ) -> Payload:
         """Send a request, its params as JSON bytes, and return the bytes of its result.
 
-        `on_progress` is given the progress token and returns the params that carry it and the receiver. Raises
+        `on_progress` is given the progress token and returns the params that carry it and the receiver; `standing`
+        is a request that stands for a subscription. Raises
         RemoteError for the server's own error and other SidecarErrors for everything that broke on the way, each
         with `delivered`. Cancelling the caller tells the server.
         """
@@ -162,16 +98,20 @@ class Channel(abc.ABC):
         call = Call(self._last_id, method, track, None)
         if on_progress is not None:
             params, call.on_progress = on_progress(call.id)
-        self.pending[call.id] = call
+        table = self.streams if standing else self.pending
+        table[call.id] = call
         head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (call.id, frames.quote(method))
         try:
             return await self._perform(call, b"".join((head, params, b"}")), headers)
         except asyncio.CancelledError:
-            if method not in UNCANCELLABLE and call.id in self.pending:
+            if method not in UNCANCELLABLE and call.id in table:
                 self._abandon(call)
             raise
         finally:
-            self.pending.pop(call.id, None)
+            table.pop(call.id, None)
+            if call.asked is not None:
+                for task in call.asked:
+                    task.cancel()
 
     def notify_raw(self, method: str, params: Payload) -> None:
         """Send a notification, its params as JSON bytes; nobody waits for it."""
@@ -237,7 +177,7 @@ class Channel(abc.ABC):
             return None
         if isinstance(key, str):  # some servers echo 7 as "7"
             key = int(key) if key.isascii() and key.isdigit() and len(key) < len(str(2**53)) else -1
-        return self.pending.get(key)
+        return self.pending.get(key) or self.streams.get(key)
 
     def _bad(self, reason: str, raw_id: bytes | None, own: Call | None) -> None:
         self.bad.note(reason)
@@ -286,6 +226,10 @@ class Channel(abc.ABC):
             params = _EMPTY if envelope.params is ABSENT else envelope.params
             task = asyncio.get_running_loop().create_task(self._serve_slow(key, raw_id, method, params, own))
             self._answering[key] = task
+            if own is not None:
+                own.asked = own.asked if own.asked is not None else set()
+                own.asked.add(task)
+                task.add_done_callback(own.asked.discard)
 
     async def _serve_slow(
         self, key: frames.Key, raw_id: bytes, method: str, params: msgspec.Raw, own: Call | None
@@ -311,7 +255,7 @@ class Channel(abc.ABC):
 
     def fail_pending(self, error: errors.SidecarError) -> None:
         """Fail everything in flight with this error and its own `delivered`; the channel can still be closed."""
-        for call in list(self.pending.values()):
+        for call in (*self.pending.values(), *self.streams.values()):
             call.fail(copy_error(error, call.track.delivered))
 
     def fail(self, error: errors.SidecarError) -> None:
