@@ -1,7 +1,7 @@
 """The HTTP client of the MCP transports: one pool a connection, every failure costs only its own request.
 
-On httpcore2, the engine's own HTTP layer, without the layers above it: status, headers and the bytes of the body
-reach the transport; redirects stay on the origin; bodies are decompressed under a cap.
+Status, headers and the bytes of the body reach the transport; redirects stay on the origin; bodies are decompressed
+under a cap. Requests go over `http1`, or through a proxy.
 """
 
 from __future__ import annotations
@@ -17,46 +17,31 @@ import httpcore2
 from sidecar import errors
 from sidecar.auth.egress import BadURL, EgressPolicy, Origin, parse_url
 from sidecar.transports.channel import Steps, Track
+from sidecar.transports.http1 import BrokenHTTP, Pool, Response, UnwritableHTTP, head_of
 from sidecar.transports.inflate import Inflater
-from sidecar.transports.net import SENDING, Backend, Sending, own_context, shared_context
+from sidecar.transports.net import Backend, Stream, own_context, shared_context
+from sidecar.transports.proxy import Proxied, ProxyPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from sidecar.auth.seat import Credentials
     from sidecar.transports.fair import Pace
 
-_BODY_SLICE: Final = 1 << 18
 _AFTER_BODY: Final = 1 << 20
 _MAX_REDIRECTS: Final = 5
-_STALE_TRIES: Final = 30
-_KEEPALIVE_SECONDS: Final = 60.0
 _MAX_RETRY_AFTER_MS: Final = 24 * 3600 * 1000
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TARGET_SAFE: Final = "/:?#[]@!$&'()*+,;=-._~%"
+_TARGETS_KNOWN: Final = 16
 _FIRST_SERVER_ERROR: Final = 500
-
-
-class _Body:
-    """A request's body that notes when it leaves: until then the peer cannot have run anything."""
-
-    def __init__(self, data: bytes, track: Track) -> None:
-        self._data = data
-        self._track = track
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._track.phase = "write"
-        self._track.delivered = "maybe"
-        for start in range(0, len(self._data), _BODY_SLICE):
-            yield self._data[start : start + _BODY_SLICE]
-        self._track.phase = "wait"
 
 
 class Reply:
     """A response whose body has not been read yet."""
 
-    def __init__(self, response: httpcore2.Response, method: str) -> None:
+    def __init__(self, response: Response | Proxied, method: str) -> None:
         """Index the headers by lower-case name; of repeated ones the first counts."""
         self.status = response.status
         self.released = False
@@ -127,6 +112,13 @@ class Reply:
 
     async def body(self, limit: int, pace: Pace | None = None) -> bytes:
         """Return the whole body, read at `pace`. Raises Oversize past `limit` bytes."""
+        whole = self._response.whole() if "content-encoding" not in self.headers else None
+        if whole is not None:
+            if len(whole) > limit:
+                raise Oversize(len(whole))
+            if pace is not None:
+                await pace.step()
+            return whole
         parts: list[bytes] = []
         size = 0
         async for part in self.chunks(pace):
@@ -188,18 +180,24 @@ class HTTPClient:
             )
         elif self.origin.scheme == "https":
             context = shared_context()
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=context,
-            proxy=httpcore2.Proxy(proxy) if proxy is not None else None,
-            max_connections=None,
-            max_keepalive_connections=20,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-            network_backend=Backend(self._check_address),
-        )
-        self._proxied = proxy is not None
+        self._context = context
+        self._backend = Backend(self._check_address)
+        self._pool = Pool(self._connect)
+        self._proxy = ProxyPool(proxy, context, self._backend) if proxy is not None else None
+        self._quoted: dict[str, bytes] = {}
+
+    async def _connect(self, origin: Origin) -> Stream:
+        stream = await self._backend.connect(origin.host, origin.port)
+        if origin.scheme == "https":
+            try:
+                await stream.start_tls(self._context or shared_context(), origin.host)
+            except BaseException:
+                stream.abort()
+                raise
+        return stream
 
     def _check_address(self, host: str, address: object) -> None:
-        if not self._proxied:
+        if self._proxy is None:
             self._policy.check_address(host, address, from_host=self._from_host)  # type: ignore[arg-type]
 
     async def send(
@@ -274,31 +272,20 @@ class HTTPClient:
         wire += [(name.encode("latin-1"), value.encode("utf-8")) for name, value in headers.items()]
         if body or method == "POST":
             wire.append((b"Content-Length", b"%d" % len(body)))
-        request = httpcore2.Request(
-            method=method,
-            url=httpcore2.URL(
-                scheme=origin.scheme.encode(),
-                host=origin.host.encode(),
-                port=origin.port,
-                target=quote(target, safe=_TARGET_SAFE).encode(),
-            ),
-            headers=wire,
-            content=_Body(body, track),
-        )
-        for _ in range(_STALE_TRIES):
-            sending = Sending()
-            token = SENDING.set(sending)
-            try:
-                return Reply(await self._pool.handle_async_request(request), method)
-            except errors.SidecarError:
-                raise
-            except Exception as error:
-                if not sending.stale:
-                    raise self.broken(error, track.delivered) from None
-            finally:
-                SENDING.reset(token)
-            # The server closed this connection while it was idle, and not a byte of the request was written.
-        raise _lost("the server closes its connections before they can be used", "no")
+        quoted = self._quoted.get(target)
+        if quoted is None:
+            if len(self._quoted) >= _TARGETS_KNOWN:
+                self._quoted.clear()
+            quoted = self._quoted[target] = quote(target, safe=_TARGET_SAFE).encode()
+        try:
+            if self._proxy is not None:
+                return Reply(await self._proxy.exchange(origin, method, quoted, wire, body, track), method)
+            head = head_of(method, quoted, wire)
+            return Reply(await self._pool.exchange(origin, method, head, body, track), method)
+        except errors.SidecarError:
+            raise
+        except Exception as error:
+            raise self.broken(error, track.delivered) from None
 
     def _follow(self, origin: Origin, target: str, location: str | None, reply: Reply) -> tuple[Origin, str]:
         refused = None
@@ -332,16 +319,19 @@ class HTTPClient:
             return errors.ConnectFailed("the proxy refused the connection", phase="proxy", delivered="no")
         if isinstance(error, httpcore2.ConnectError | httpcore2.ConnectTimeout):
             return errors.ConnectFailed("cannot connect", phase="tcp", delivered="no")
-        if isinstance(error, httpcore2.LocalProtocolError):
+        if isinstance(error, UnwritableHTTP | httpcore2.LocalProtocolError):
             return errors.ConnectFailed("the request cannot be written as HTTP", phase="tcp", delivered="no")
-        reason = "the server broke HTTP" if isinstance(error, httpcore2.RemoteProtocolError) else "the connection broke"
-        if "without sending a response" in str(error):
+        broke = isinstance(error, BrokenHTTP | httpcore2.RemoteProtocolError)
+        reason = "the server broke HTTP" if broke else "the connection broke"
+        if getattr(error, "silent", False) or "without sending a response" in str(error):
             reason = "the server closed the connection without a response"
         return errors.ConnectionLost(reason, reason=reason, delivered=delivered)
 
     async def aclose(self) -> None:
         """Close every connection of the pool."""
-        await self._pool.aclose()
+        self._pool.close()
+        if self._proxy is not None:
+            await self._proxy.aclose()
 
 
 def _text(value: object) -> str | None:

@@ -22,6 +22,9 @@ import httpcore2
 from sidecar import errors
 from sidecar.auth.egress import Address
 
+WriteError = httpcore2.WriteError
+"""What a stream raises where nothing can be written any more."""
+_ALPN: Final = ["http/1.1"]
 _HIGH: Final = 1 << 18
 _ATTEMPT_SECONDS: Final = 10.0
 
@@ -82,6 +85,7 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end and wake everybody."""
+        self._transport = None  # asyncio's own may not be touched any more
         self._ended = True
         self._failure = exc
         self._wake()
@@ -124,6 +128,11 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
             self._transport.resume_reading()
         return chunk
 
+    @property
+    def usable(self) -> bool:
+        """True where a request can be sent: nothing has come unasked, nothing has ended."""
+        return not (self._ended or self._chunks or self._transport is None or self._transport.is_closing())
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's name
         """Write everything. Raises WriteError."""
         del timeout
@@ -132,21 +141,29 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
         sending = SENDING.get()
         if sending is not None and not sending.begun:
             sending.begun = True
-            if self._used and self._hung_up():
+            if self._used and self.hung_up():
                 sending.stale = True
                 self._ended = True
-                raise httpcore2.WriteError("the server closed the idle connection")
+                raise WriteError("the server closed the idle connection")
             self._used = True
+        self.begin_write(buffer)
+        await self.flushed()
+
+    def begin_write(self, buffer: bytes) -> None:
+        """Hand bytes to the system, or to the queue in front of it. Raises WriteError where none can leave."""
         if self._transport is None or self._transport.is_closing() or self._ended:
-            raise httpcore2.WriteError("the connection is closed") from self._failure
+            raise WriteError("the connection is closed") from self._failure
         self._transport.write(buffer)
+
+    async def flushed(self) -> None:
+        """Wait until the queue has room again. Raises WriteError."""
         while self._blocked:
             self._writer = self._loop.create_future()
             await self._writer
         if self._failure is not None:
-            raise httpcore2.WriteError(str(self._failure)) from self._failure
+            raise WriteError(str(self._failure)) from self._failure
 
-    def _hung_up(self) -> bool:
+    def hung_up(self) -> bool:
         """Tell whether the server's end is closed, which the loop may not have noticed yet."""
         if self._ended or self._transport is None or self._transport.is_closing():
             return True
@@ -159,6 +176,10 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
 
     async def aclose(self) -> None:
         """Close at once; unsent bytes are dropped."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close at once; unsent bytes are dropped."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -170,7 +191,8 @@ class Stream(asyncio.Protocol, httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         """Speak TLS from here on. Raises TLSFailed."""
         del timeout
-        assert self._transport is not None
+        if self._transport is None:
+            raise errors.TLSFailed("TLS: the server ended the handshake", reason="handshake ended")
         try:
             self._transport = await self._loop.start_tls(
                 self._transport,
@@ -216,8 +238,12 @@ class Backend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address that is allowed and answers. Raises ConnectFailed or AuthPolicy."""
+        """Connect; part of the library's interface."""
         del timeout, local_address, socket_options
+        return await self.connect(host, port)
+
+    async def connect(self, host: str, port: int) -> Stream:
+        """Connect to the first address that is allowed and answers. Raises ConnectFailed or AuthPolicy."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -278,7 +304,9 @@ def _gai_name(number: int | None) -> str:
 @functools.cache
 def shared_context() -> ssl.SSLContext:
     """Return the one TLS context of every connection without TLS options of its own."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(_ALPN)
+    return context
 
 
 def own_context(ca_file: str | None, cert_file: str | None, key_file: str | None, *, verify: bool) -> ssl.SSLContext:
@@ -286,6 +314,7 @@ def own_context(ca_file: str | None, cert_file: str | None, key_file: str | None
     setting = "caFile"
     try:
         context = ssl.create_default_context(cafile=ca_file)
+        context.set_alpn_protocols(_ALPN)
         if cert_file is not None:
             setting = "certFile or keyFile"
             context.load_cert_chain(cert_file, key_file)
