@@ -27,6 +27,7 @@ def render() -> dict[str, str]:
     """Return the text of every generated file by its path in the repository."""
     files = {
         "proto/openrpc.json": openrpc.render(),
+        "sidecar/openrpc.json": openrpc.render(),
         "proto/errors.md": errorsmd.render(),
         "go-client/wire_gen.go": golang.render_wire(),
         "go-client/errors_gen.go": golang.render_errors(),

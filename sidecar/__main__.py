@@ -11,7 +11,7 @@ def main() -> None:
     argv = sys.argv[1:]
     parent = os.getppid()
     wire = None
-    if not {"call", "-h", "--help", "--version"} & set(argv):
+    if not {"call", "doctor", "schema", "completion", "-h", "--help", "--version"} & set(argv):
         # Before anything else is imported: whatever prints later must not reach the wire.
         from sidecar.stdio import claim
 

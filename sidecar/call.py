@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -41,6 +41,7 @@ class _Host:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._waiting: dict[int, asyncio.Future[frames.Envelope]] = {}
+        self._last = 0
         self._writer = LineWriter(write_fd, lambda _: None)
         self._reader = LineReader(read_fd, self, 1 << 30)
         self._reader.start()
@@ -58,8 +59,10 @@ class _Host:
     def end(self, error: OSError | None) -> None:
         """Never told: both ends are ours."""
 
-    async def request(self, number: int, method: str, params: bytes) -> bytes:
+    async def request(self, method: str, params: bytes) -> bytes:
         """Send a request and return its result. Raises Failed."""
+        self._last += 1
+        number = self._last
         waiter = self._waiting[number] = asyncio.get_running_loop().create_future()
         head = b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":' % (number, frames.quote(method))
         self._writer.write(head, params, b"}\n")
@@ -67,6 +70,34 @@ class _Host:
         if envelope.error is not frames.ABSENT:
             raise Failed(msgspec.json.decode(envelope.error))
         return bytes(envelope.result)
+
+
+class Loop:
+    """A sidecar inside this process, with both ends of its wire: `async with` gives what sends requests to it."""
+
+    def __init__(self, agreement: early.Agreement, environ: Mapping[str, str], parent: int) -> None:
+        """Prepare; nothing is opened."""
+        self._agreement = agreement
+        self._environ = environ
+        self._parent = parent
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        host_read, wire_out = os.pipe()
+        wire_in, self._host_write = os.pipe()
+        process = Process(wire_in, wire_out, agreement=self._agreement, environ=self._environ, parent=self._parent)
+        self._running = asyncio.create_task(process.run())
+        self._host = _Host(host_read, self._host_write)
+        return self
+
+    async def request(self, method: str, params: bytes) -> bytes:
+        """Send a request and return its result. Raises Failed."""
+        return await self._host.request(method, params)
+
+    async def __aexit__(self, *_: object) -> None:
+        """End its input: it drains and closes everything."""
+        os.close(self._host_write)
+        await self._running
 
 
 async def call(
@@ -88,20 +119,13 @@ async def call(
         config = _transport(options)
     except ValueError as error:
         return _complain({"code": -32602, "message": str(error)}, 2)
-    host_read, wire_out = os.pipe()
-    wire_in, host_write = os.pipe()
-    process = Process(wire_in, wire_out, agreement=agreement, environ=environ, parent=parent)
-    running = asyncio.create_task(process.run())
-    host = _Host(host_read, host_write)
     try:
-        if config is not None:
-            await host.request(1, "servers/connect", config)
-        result = await host.request(2, options.method, params)
+        async with Loop(agreement, environ, parent) as host:
+            if config is not None:
+                await host.request("servers/connect", config)
+            result = await host.request(options.method, params)
     except Failed as failed:
         return _complain(failed.body, 1)
-    finally:
-        os.close(host_write)  # the end of input: drain, close everything
-        await running
     sys.stdout.write(msgspec.json.format(result, indent=2).decode() + "\n")
     failed_tool = frames.member(msgspec.Raw(result), "isError")
     return 1 if failed_tool is not None and bytes(failed_tool) == b"true" else 0

@@ -29,6 +29,8 @@ examples:
   mcp-sidecar call tools/list --command "npx -y @modelcontextprotocol/server-everything"
   mcp-sidecar call tools/call '{"name":"echo","arguments":{"message":"hi"}}' --url http://localhost:3001/mcp
   mcp-sidecar call sidecar/health
+  mcp-sidecar --config servers.json call tools/list --server files
+  mcp-sidecar doctor
 
 Every answer is one line with the id of its request: a "result", or an "error" whose "code" says what happened,
 whose "message" says what to do, and whose "data" says whether the server may have run the call.
@@ -49,6 +51,8 @@ class Options:
     headers: list[str] = field(default_factory=list)
     config: str | None = None
     vault: str | None = None
+    json: bool = False
+    shell: str = ""
 
 
 def parse(argv: list[str]) -> Options:
@@ -56,6 +60,8 @@ def parse(argv: list[str]) -> Options:
     if not argv or argv == ["serve"]:
         return Options()
     import argparse
+
+    from sidecar.completion import SHELLS
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error; also FASTMCP_LOG_LEVEL")
@@ -91,11 +97,16 @@ def parse(argv: list[str]) -> Options:
     where.add_argument("--url", help="connect this URL first (Streamable HTTP; SSE where the path ends in /sse)")
     where.add_argument("--command", dest="child", metavar='"CMD ARGS"', help="start this server first (stdio)")
     one.add_argument("--header", dest="headers", metavar="'N: V'", action="append", default=[], help="an HTTP header")
+    inspect = commands.add_parser("doctor", parents=[after], help="say what works here, and how to mend what does not")
+    inspect.add_argument("--json", action="store_true", help="print the findings as JSON")
+    commands.add_parser("schema", parents=[after], help="print the contract as OpenRPC")
+    complete = commands.add_parser("completion", parents=[after], help="print a completion script for the shell")
+    complete.add_argument("shell", choices=SHELLS, help="such as: source <(mcp-sidecar completion bash)")
     words = parser.parse_args(argv)
     if words.version:
         return Options(command="version")
     options = Options(command=words.command or "serve")
-    for name in ("method", "params", "server", "url", "child", "headers", "config", "vault"):
+    for name in ("method", "params", "server", "url", "child", "headers", "config", "vault", "json", "shell"):
         setattr(options, name, getattr(words, name, getattr(options, name)))
     if words.log_level is not None:
         options.level = logs.parse_level(words.log_level)
@@ -110,6 +121,8 @@ def log_level(options: Options, environ: Mapping[str, str]) -> int:
     """Return the level that the command line or the environment asks for; nonsense in the environment is ignored."""
     if options.level is not None:
         return options.level
+    if options.command == "doctor":
+        return logs.LEVELS["error"]  # its findings are what is read
     if environ.get("FASTMCP_DEBUG", "").strip().lower() in {"1", "true", "yes", "on"}:
         return logs.LEVELS["debug"]
     return logs.parse_level(environ.get("FASTMCP_LOG_LEVEL", "")) or logs.LEVELS["info"]
@@ -121,10 +134,9 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
         options = parse(argv)
     except SystemExit as done:  # argparse has said what there is to say
         return int(done.code or 0)
-    if options.command == "version":
-        found = engine.versions()
-        text = f"fastmcp {found['fastmcp']}, mcp {found['mcp']}, python {found['python']}"
-        sys.stdout.write(f"mcp-sidecar {__version__} ({text})\n")
+    text = _printed(options)
+    if text is not None:
+        sys.stdout.write(text)
         return 0
     if sys.platform == "win32":
         sys.stderr.write("mcp-sidecar: Windows is not supported yet: use Linux or macOS\n")
@@ -134,18 +146,39 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
     handler = logs.configure(log_level(options, environ))
     handler.addFilter(RedactingFilter())
     try:
-        agreement, faults = agree(options, environ)
-        if options.command == "call":
-            from sidecar.call import call
-
-            return asyncio.run(call(options, agreement, faults, environ, parent))
-        if faults:
-            return USAGE_EXIT
-        if wire is None:
-            wire = claim()
-        return asyncio.run(_serve(wire, agreement, environ, parent))
+        return _work(options, environ, wire, parent)
     finally:
         handler.close()
+
+
+def _printed(options: Options) -> str | None:
+    """Return the text of a command that only prints; None for the others."""
+    if options.command == "version":
+        found = engine.versions()
+        text = f"fastmcp {found['fastmcp']}, mcp {found['mcp']}, python {found['python']}"
+        return f"mcp-sidecar {__version__} ({text})\n"
+    if options.command in {"schema", "completion"}:
+        from sidecar import completion
+
+        if options.command == "schema":
+            return completion.schema()
+        return completion.script(options.shell, tuple(logs.LEVELS), VAULTS)
+    return None
+
+
+def _work(options: Options, environ: Mapping[str, str], wire: tuple[int, int] | None, parent: int) -> int:
+    agreement, faults = agree(options, environ)
+    if options.command == "call":
+        from sidecar.call import call
+
+        return asyncio.run(call(options, agreement, faults, environ, parent))
+    if options.command == "doctor":
+        from sidecar.doctor import doctor
+
+        return asyncio.run(doctor(agreement, faults, environ, parent, as_json=options.json))
+    if faults:
+        return USAGE_EXIT
+    return asyncio.run(_serve(wire if wire is not None else claim(), agreement, environ, parent))
 
 
 def agree(options: Options, environ: Mapping[str, str]) -> tuple[early.Agreement, list[dict[str, Any]]]:

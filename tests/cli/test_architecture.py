@@ -15,6 +15,7 @@ PACKAGE = ROOT / "sidecar"
 LAYERS = (
     ("__main__",),
     ("cli",),
+    ("doctor",),
     ("serve", "call"),
     ("methods", "ops"),
     ("hub",),
@@ -22,7 +23,7 @@ LAYERS = (
     ("callbacks", "inbox", "checks", "transports", "auth", "engine", "config", "desktop", "settings"),
     ("promises",),
     ("vault",),
-    ("errors", "wire_start", "telemetry"),
+    ("errors", "wire_start", "telemetry", "advice"),
     ("wire",),
 )
 """From the top; a module may import its own layer and those below it."""
