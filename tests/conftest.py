@@ -140,3 +140,10 @@ def raw_http() -> Iterator[Program]:
     """Return the hand-written HTTP server."""
     with Program("raw_http") as program:
         yield program
+
+
+@pytest.fixture(scope="session")
+def streams() -> Iterator[Program]:
+    """Return the hand-written HTTP server whose streams break."""
+    with Program("raw_streams") as program:
+        yield program
