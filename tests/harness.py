@@ -85,6 +85,7 @@ class Sidecar:
         self.chunk = chunk
         self._stdout = stdout
         self._last = 0
+        self._sending = threading.RLock()
         self._threads = [
             threading.Thread(target=self._read, args=(stdout,), daemon=True),
             threading.Thread(target=self._drain, args=(errors,), daemon=True),
@@ -177,12 +178,13 @@ class Sidecar:
         os.set_blocking(fd, False)
         end = time.monotonic() + patience
         view = memoryview(data)
-        while view:
-            left = end - time.monotonic()
-            assert left > 0, "the sidecar does not read its stdin"
-            if select.select([], [fd], [], left)[1]:
-                with contextlib.suppress(BlockingIOError):
-                    view = view[os.write(fd, view) :]
+        with self._sending:
+            while view:
+                left = end - time.monotonic()
+                assert left > 0, "the sidecar does not read its stdin"
+                if select.select([], [fd], [], left)[1]:
+                    with contextlib.suppress(BlockingIOError):
+                        view = view[os.write(fd, view) :]
 
     def send(self, *messages: Json) -> None:
         """Write messages in one piece."""
@@ -191,8 +193,9 @@ class Sidecar:
     def frame(self, method: str, params: Json | None = None, key: Any = None) -> tuple[Any, Json]:
         """Return a fresh id and the request with it."""
         if key is None:
-            self._last += 1
-            key = self._last
+            with self._sending:
+                self._last += 1
+                key = self._last
         body: Json = {"jsonrpc": "2.0", "id": key, "method": method}
         if params is not None:
             body["params"] = params

@@ -300,6 +300,66 @@ class Server:
         self.write(b"this is no JSON\n" * arguments["count"])
         self.text(raw_id, "done")
 
+    def do_noise(self, raw_id: bytes, _: bytes, arguments: dict[str, Any]) -> None:
+        """Write many copies of a line (base64), then answer."""
+        block = (base64.b64decode(arguments["line"]) + b"\n") * 1000
+        for _number in range(arguments["count"] // 1000):
+            self.write(block)
+        self.text(raw_id, "done")
+
+    def do_pings(self, raw_id: bytes, _: bytes, arguments: dict[str, Any]) -> None:
+        """Ask the client very often whether it is there, then answer; the input is not read meanwhile."""
+        for number in range(arguments["count"]):
+            self.write(b'{"jsonrpc":"2.0","id":"p%d","method":"ping"}\n' % number)
+        self.text(raw_id, "done")
+
+    def do_twice(self, raw_id: bytes, *_: Any) -> None:
+        """Answer twice."""
+        self.text(raw_id, "first")
+        self.text(raw_id, "second")
+
+    def do_crlf(self, raw_id: bytes, *_: Any) -> None:
+        """Answer between blank lines, with a carriage return."""
+        self.write(b'\n \r\n{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}\r\n\n' % raw_id)
+
+    def do_slow_bytes(self, raw_id: bytes, *_: Any) -> None:
+        """Write the answer byte by byte."""
+        for byte in b'{"jsonrpc":"2.0","id":%s,"result":{"content":[]}}\n' % raw_id:
+            self.write(bytes([byte]))
+
+    def do_last_answer(self, raw_id: bytes, *_: Any) -> None:
+        """Answer and end in the same moment."""
+        self.text(raw_id, "last")
+        os._exit(0)
+
+    def do_half_line(self, *_: Any) -> None:
+        """End in the middle of a line."""
+        self.write(b'{"jsonrpc":"2.0","id":')
+        os._exit(4)
+
+    def do_endless_line(self, _: bytes, __: bytes, arguments: dict[str, Any]) -> None:
+        """Write a line that never ends, and stay."""
+        for _number in range(arguments["mib"]):
+            self.write(b"x" * (1 << 20))
+
+    def do_stray(self, raw_id: bytes, *_: Any) -> None:
+        """Say much about what nobody asked, then answer."""
+        for line in (
+            b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":99999,"progress":1}}',
+            b'{"jsonrpc":"2.0","method":"notifications/progress","params":[]}',
+            b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":99999}}',
+            b'{"jsonrpc":"2.0","method":"notifications/nosuch"}',
+            b'{"jsonrpc":"2.0","method":"notifications/message"}',
+            b'{"jsonrpc":"2.0","method":17}',
+            b'{"jsonrpc":"2.0","id":"a","method":"nosuch/method"}',
+            b'{"jsonrpc":"2.0","id":"a","method":"roots/list","params":[]}',
+            b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
+            b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
+            b'{"jsonrpc":"1.0","id":7,"result":{}}',
+        ):
+            self.write(line + b"\n")
+        self.text(raw_id, "done")
+
     def do_stderr(self, raw_id: bytes, _: bytes, arguments: dict[str, Any]) -> None:
         line = arguments.get("line", "noise " * 20).encode() + b"\n"
         total = 0
@@ -322,6 +382,17 @@ class Server:
         """End while a grandchild keeps stdout open."""
         subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL)
         os._exit(0)
+
+    def do_exit_with_loud_heir(self, *_: Any) -> None:
+        """End while a grandchild writes to stdout without end."""
+        subprocess.Popen(["yes"], stdin=subprocess.DEVNULL)
+        os._exit(0)
+
+    def do_close_stdin(self, raw_id: bytes, *_: Any) -> None:
+        """Answer, and read nothing any more."""
+        self.text(raw_id, "closed")
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        threading.Event().wait()
 
     def do_close_stdout(self, *_: Any) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -246,6 +246,96 @@ class Server:
         else:
             await request.finish()
 
+    async def do_no_http(self, request: Request, *_: Any) -> None:
+        """Answer in another protocol."""
+        request.writer.write(b"SSH-2.0-server\r\n\r\n")
+        await request.writer.drain()
+        request.close()
+
+    async def do_two_lengths(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Claim two lengths at once."""
+        body = self.done(raw_id)
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        request.writer.write(f"{head}Content-Length: 3\r\n\r\n".encode() + body)
+        await request.writer.drain()
+        request.close()
+
+    async def do_http10(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Answer as HTTP/1.0 did: the body ends with the connection."""
+        request.writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + self.done(raw_id))
+        await request.writer.drain()
+        request.close()
+
+    async def do_interim(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Send two interim responses first."""
+        request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
+        await request.reply(200, self.done(raw_id))
+
+    async def do_short_gzip(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Cut the compressed body."""
+        await request.reply(200, gzip.compress(self.done(raw_id))[:-9], Content_Encoding="gzip")
+
+    async def do_brotli(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Use an encoding that nobody accepted."""
+        await request.reply(200, self.done(raw_id), Content_Encoding="br")
+
+    async def do_drip(self, request: Request, *_: Any) -> None:
+        """Send a body that never ends, bit by bit."""
+        request.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not request.writer.is_closing():
+                request.writer.write(b" ")
+                await request.writer.drain()
+                await asyncio.sleep(0.02)
+
+    async def do_batch(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """Answer with a batch."""
+        await request.reply(200, b"[" + self.done(raw_id) + b"]")
+
+    async def do_empty(self, request: Request, *_: Any) -> None:
+        """Answer with nothing."""
+        await request.reply(200, b" ")
+
+    async def do_status(self, request: Request, _: bytes, arguments: dict[str, Any], __: Any) -> None:
+        await request.reply(arguments["code"], b"a secret body", "text/plain")
+
+    async def do_reset(self, request: Request, *_: Any) -> None:
+        request.reset()
+
+    async def do_half(self, request: Request, raw_id: bytes, *_: Any) -> None:
+        """End in the middle of a body."""
+        body = self.done(raw_id)
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body) + 9}\r\n\r\n"
+        request.writer.write(head.encode() + body)
+        await request.writer.drain()
+        request.close()
+
+    async def do_bad_chunk(self, request: Request, *_: Any) -> None:
+        await request.stream()
+        request.writer.write(b"zz\r\nno chunk\r\n")
+        await request.writer.drain()
+        request.close()
+
+    async def do_end_early(self, request: Request, *_: Any) -> None:
+        await request.stream()
+        await request.finish()
+
+    async def do_raw(self, request: Request, raw_id: bytes, arguments: dict[str, Any], _: Any) -> None:
+        """Answer with these words, in which ID stands for the call's id."""
+        await request.reply(200, arguments["text"].encode("latin-1").replace(b"ID", raw_id))
+
+    async def do_html(self, request: Request, *_: Any) -> None:
+        await request.reply(200, b"<html>a login page</html>", "text/html")
+
+    async def do_accepted(self, request: Request, *_: Any) -> None:
+        await request.reply(202)
+
+    async def do_redirect(self, request: Request, *_: Any) -> None:
+        await request.reply(307, Location="http://127.0.0.1:1/evil")
+
+    async def do_silent(self, request: Request, *_: Any) -> None:
+        await request.left()
+
     async def do_endless_event(self, request: Request, *_: Any) -> None:
         """Never end the one event."""
         await request.stream()
