@@ -11,7 +11,7 @@ GO_MODULES := go-client/gosdk go-client/examples/sqlvault
 # The Go tests and the demo start this program.
 export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
 
-.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo bench bench-quick fuzz check
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo demo-chaos bench bench-quick fuzz check
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,8 +54,11 @@ test: setup ## All tests of both languages; Go also with its oldest supported ve
 e2e: setup ## Only the tests against servers that others wrote
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
-demo: setup ## Start the sidecar from a small Go program and use five real servers
+demo: setup ## Start the sidecar from a small Go program and use six real servers, a question and a login among it
 	@cd go-client && go run ./examples/demo
+
+demo-chaos: setup ## Kill servers and the sidecar while calls run, and show what the host saw
+	@cd go-client && go run ./examples/demo -chaos 3
 
 bench: setup ## Measure everything beside bare FastMCP and the official Go SDK; writes README.md and bench/results.json
 	$(BIN)/python -m bench --json bench/results.json --readme README.md

@@ -1,6 +1,8 @@
-// Demo starts the sidecar and uses five real MCP servers over three transports and both protocol eras.
+// Demo starts the sidecar and uses real MCP servers over three transports and both protocol eras: five that anybody may
+// use, and one that wants a login.
 //
-// It prints what it does with timings, and exits 1 if anything failed. `make demo` runs it.
+// It prints what it does with timings, and exits 1 if anything failed. `make demo` runs it. With -chaos it kills things
+// while calls run instead, and shows what the host saw; that is `make demo-chaos`.
 package main
 
 import (
@@ -19,18 +21,31 @@ import (
 func main() {
 	root := flag.String("root", "", "the repository's root (default: the nearest folder above with proto/openrpc.json)")
 	timeout := flag.Duration("timeout", 2*time.Minute, "the longest the whole demo may take")
+	blows := flag.Int("chaos", 0, "kill servers and the sidecar while calls run, so many rounds, instead of the tour")
+	counter := flag.String("counter", "", "be the server that the chaos kills, on this address")
+	journal := flag.String("journal", "", "the file in which it notes its calls")
 	flag.Parse()
+	if *counter != "" {
+		fmt.Fprintln(os.Stderr, "demo:", serveCounter(*counter, *journal))
+		os.Exit(1)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	failures, err := run(ctx, *root)
+	var failures int
+	var err error
+	if *blows > 0 {
+		failures, err = chaos(ctx, *root, *blows)
+	} else {
+		failures, err = run(ctx, *root)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 	if failures > 0 {
-		fmt.Fprintf(os.Stderr, "demo: %d steps failed\n", failures)
+		fmt.Fprintf(os.Stderr, "demo: %d faults\n", failures)
 		os.Exit(1)
 	}
 }
@@ -47,9 +62,16 @@ func run(ctx context.Context, root string) (int, error) {
 	}
 	r := newReport(os.Stdout)
 	begin := time.Now()
+	user := newPerson(r.live)
 	client, err := sidecar.Start(ctx, &sidecar.Options{
-		Command: ownSidecar(root),
-		Host:    sidecar.HostInfo{Name: "demo", Version: sidecar.Version},
+		Command:   ownSidecar(root),
+		Host:      sidecar.HostInfo{Name: "demo", Version: sidecar.Version},
+		Elicit:    user.answer,
+		Authorize: user.logIn,
+		// Logins of a demo need not outlive it.
+		VaultConfig: &sidecar.VaultConfig{Type: "memory"},
+		// Its authorization server is on this machine, on a port that no connection names.
+		Egress: &sidecar.Egress{AllowHTTP: []string{"127.0.0.1"}, AllowPrivate: []string{"127.0.0.0/8"}},
 	})
 	if err != nil {
 		return 0, err
@@ -59,7 +81,7 @@ func run(ctx context.Context, root string) (int, error) {
 	r.title(fmt.Sprintf("sidecar %s (fastmcp %s, mcp %s, python %s) started in %s",
 		info.Sidecar.Version, info.Sidecar.FastMCP, info.Sidecar.MCP, info.Sidecar.Python, since(begin)))
 
-	tour(ctx, client, servers, r)
+	tour(ctx, client, servers, user, r)
 	r.step("", "close the sidecar and all servers", func() (string, error) { return "", client.Close() })
 	r.print()
 	return r.failures, nil

@@ -59,12 +59,39 @@ func startHTTPServers(ctx context.Context, root string) (*fleet, error) {
 		}()
 		f.running = append(f.running, started)
 	}
+	if err := f.startProtected(); err != nil {
+		return f, err
+	}
 	for _, server := range f.running {
 		if err := server.listens(ctx); err != nil {
 			return f, err
 		}
 	}
 	return f, nil
+}
+
+// startProtected runs the server that wants a login, with its authorization server; it chooses its port itself.
+func (f *fleet) startProtected() error {
+	cmd := exec.Command(f.venv("python"), "-m", "tests.servers.oauth_world")
+	cmd.Dir = f.root
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("protected: %w (run make setup)", err)
+	}
+	started := &httpServer{name: "protected", cmd: cmd, done: make(chan struct{})}
+	_, err = fmt.Fscan(stdout, &started.port)
+	go func() {
+		_ = cmd.Wait() // as above
+		close(started.done)
+	}()
+	f.running = append(f.running, started)
+	if err != nil {
+		return fmt.Errorf("protected says no port: %w", err)
+	}
+	return nil
 }
 
 // freePort asks the system for a port; it is free when the server binds it, barring a race that the demo would report.

@@ -13,7 +13,7 @@ import (
 )
 
 // tour connects every server at once, then shows each thing that a host does with a server.
-func tour(ctx context.Context, client *sidecar.Client, servers *fleet, r *report) {
+func tour(ctx context.Context, client *sidecar.Client, servers *fleet, user *person, r *report) {
 	connected := connectAll(ctx, client, servers, r)
 	for _, server := range connected {
 		listTools(ctx, server, r)
@@ -39,6 +39,8 @@ func tour(ctx context.Context, client *sidecar.Client, servers *fleet, r *report
 	promptOne(ctx, client.Server("everything-sse"), r)
 	longCall(ctx, client.Server("everything-http"), r)
 	cancelOne(ctx, client.Server("everything"), r)
+	askThePerson(ctx, client.Server("everything"), user, r)
+	logIn(ctx, client, servers, r)
 	r.step("modern-http", "a deadline of 300 ms holds", func() (string, error) {
 		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
@@ -194,6 +196,56 @@ func cancelOne(ctx context.Context, server *sidecar.Server, r *report) {
 	r.step(server.Name(), "and call it again", func() (string, error) {
 		result, err := server.Call(ctx, "echo", map[string]any{"message": "still here"})
 		return firstText(result), failed(result, err)
+	})
+}
+
+// askThePerson calls a tool that asks whoever sits at the terminal.
+func askThePerson(ctx context.Context, server *sidecar.Server, user *person, r *report) {
+	r.step(server.Name(), "a tool asks the person", func() (string, error) {
+		result, err := server.Call(ctx, "trigger-elicitation-request", nil)
+		if err = failed(result, err); err != nil {
+			return "", err
+		}
+		if user.asked == 0 {
+			return "", errors.New("nobody was asked")
+		}
+		return firstText(result), nil
+	})
+}
+
+// logIn connects a server that takes nobody without a login, uses it, and gives the login back.
+func logIn(ctx context.Context, client *sidecar.Client, servers *fleet, r *report) {
+	scoped := client.Scope(sidecar.Scope{Tenant: "demo", User: "ada"})
+	server := scoped.Server("protected")
+	r.step("protected", "connect, with a login", func() (string, error) {
+		_, err := scoped.Connect(ctx, "protected", &sidecar.ServerConfig{
+			Transport: sidecar.HTTP{URL: servers.url("protected", "/demo/mcp")},
+			Auth:      sidecar.OAuth{Redirect: sidecar.HostRedirect{URI: "http://127.0.0.1:9/callback"}},
+		})
+		if err != nil {
+			return "", err
+		}
+		logins, err := server.AuthStatus(ctx)
+		if err != nil || len(logins) != 1 {
+			return "", fmt.Errorf("want one login, have %v %w", logins, err)
+		}
+		return fmt.Sprintf("scopes %v until %s, kept in %s", logins[0].Scopes, logins[0].ExpiresAt.Format(time.TimeOnly),
+			logins[0].StoredIn), nil
+	})
+	r.step("protected", "call echo", func() (string, error) {
+		result, err := server.Call(ctx, "echo", map[string]any{"text": "hello with a token"})
+		return firstText(result), failed(result, err)
+	})
+	r.step("protected", "another user has no login", func() (string, error) {
+		_, err := client.Scope(sidecar.Scope{Tenant: "demo", User: "bob"}).Server("protected").Call(ctx, "echo", nil)
+		if !errors.Is(err, sidecar.ErrUnknownServer) {
+			return "", fmt.Errorf("want UnknownServer, have %v", err)
+		}
+		return err.Error(), nil
+	})
+	r.step("protected", "give the login back", func() (string, error) {
+		revoked, err := server.RevokeAuth(ctx)
+		return fmt.Sprintf("revoked at the authorization server: %v", revoked), err
 	})
 }
 
