@@ -27,8 +27,29 @@ class Steps:
 
     def __init__(self) -> None:
         """Start before the first byte."""
-        self.phase = "connect"
+        self.phase: str = "connect"
         self.delivered = "no"
+
+
+class Clocked(Steps):
+    """Steps of a request of the engine, whose clock stands still while credentials are got: that is no slow server."""
+
+    def __init__(self, clock: asyncio.Timeout, seconds: float | None) -> None:
+        """Stop and start `clock`, which runs for `seconds`."""
+        self._clock, self._seconds = clock, seconds
+        super().__init__()
+
+    @property
+    def phase(self) -> str:
+        """What the request waits for."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase = phase
+        if self._seconds is not None and phase in {"authorize", "connect"} and not self._clock.expired():
+            running = phase == "connect"
+            self._clock.reschedule(asyncio.get_running_loop().time() + self._seconds if running else None)
 
 
 class ServerAnswer(Exception):

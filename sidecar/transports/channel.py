@@ -16,7 +16,7 @@ import msgspec
 
 from sidecar import errors, frames
 from sidecar.frames import ABSENT, Envelope, FrameError
-from sidecar.transports.calls import Call, OnProgress, ServerAnswer, Steps, Track, Upcalls
+from sidecar.transports.calls import Call, Clocked, OnProgress, ServerAnswer, Steps, Track, Upcalls
 from sidecar.transports.fair import Fair
 from sidecar.transports.faults import Payload, bad_peer, copy_error, flat, remote_error, result_too_large
 from sidecar.transports.tally import Tally
@@ -304,8 +304,9 @@ class Channel(abc.ABC):
         opts = opts or {}
         body = msgspec.json.encode(dict(params or {}))
         try:
-            async with asyncio.timeout(opts.get("timeout")):
-                raw = await self.request(method, body, Steps(), headers=opts.get("headers"))
+            async with asyncio.timeout(opts.get("timeout")) as clock:
+                steps = Clocked(clock, opts.get("timeout"))
+                raw = await self.request(method, body, steps, headers=opts.get("headers"))
         except TimeoutError:
             raise MCPError(code=_TIMED_OUT, message=f"no answer to {method}") from None
         except errors.RemoteError as error:

@@ -11,11 +11,9 @@ from tests.harness import ROOT
 
 LATER = {
     1303: "logins",
-    1304: "logins",
     1305: "logins",
     1307: "logins",
     1308: "logins",
-    1309: "logins",
     1401: "the credential store",
     1402: "the credential store",
     1403: "the credential store",
