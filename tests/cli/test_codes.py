@@ -10,10 +10,6 @@ from sidecar.errors import ALL_ERRORS, GO_ONLY
 from tests.harness import ROOT
 
 LATER = {
-    1303: "logins",
-    1305: "logins",
-    1307: "logins",
-    1308: "logins",
     1401: "the credential store",
     1402: "the credential store",
     1403: "the credential store",

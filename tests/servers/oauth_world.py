@@ -76,7 +76,6 @@ class World:
     def give(self, grant: Json, *, rotate: str | None = None) -> Json:
         """Return fresh tokens of a grant."""
         access, refresh = "at-" + secrets.token_urlsafe(24), "rt-" + secrets.token_urlsafe(24)
-        self.access[access] = grant
         body: Json = {"access_token": access, "token_type": "Bearer", "expires_in": 3600}
         if grant["scope"]:
             body["scope"] = grant["scope"]
@@ -85,7 +84,9 @@ class World:
             body["refresh_token"] = refresh
         if rotate is not None:
             self.refresh[rotate] = {**grant, "used": True}
-        return _changed(body, self.set.get("token"))
+        body = _changed(body, self.set.get("token"))
+        self.access[access] = {**grant, "scope": body.get("scope", "")}
+        return body
 
 
 def _changed(body: Json, changes: Json | None) -> Json:
