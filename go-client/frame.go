@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -51,20 +52,9 @@ func (f *frameFault) wire() *Error {
 
 // parseFrame checks one line, without its newline. Keys match exactly, of duplicate keys the last one counts.
 func parseFrame(line []byte) (*frame, *frameFault) {
-	if err := jsonscan.Validate(line); err != nil {
-		rawID, answer := scanHead(line[:min(len(line), headBytes)])
-		return nil, &frameFault{code: CodeParseError, why: "parse error: " + err.Error(), rawID: rawID, answer: answer}
-	}
-	if jsonscan.Kind(line) != '{' {
-		why := "invalid request: not an object"
-		if jsonscan.Kind(line) == '[' {
-			why = "invalid request: a batch is not supported, send one object a line"
-		}
-		return nil, &frameFault{code: CodeInvalidRequest, why: why}
-	}
 	var f frame
 	var version, method []byte
-	err := jsonscan.Object(line, func(key string, value []byte) error {
+	err := jsonscan.ValidObject(line, func(key string, value []byte) error {
 		switch key {
 		case "jsonrpc":
 			version = value
@@ -82,7 +72,7 @@ func parseFrame(line []byte) (*frame, *frameFault) {
 		return nil
 	})
 	if err != nil {
-		return nil, &frameFault{code: CodeParseError, why: "parse error: " + err.Error()}
+		return nil, badText(line, err)
 	}
 	isAnswer := method == nil && (f.result != nil || f.fault != nil)
 	fault := func(why string) (*frame, *frameFault) {
@@ -119,6 +109,19 @@ func parseFrame(line []byte) (*frame, *frameFault) {
 		}
 	}
 	return &f, nil
+}
+
+// badText tells JSON that is no object from text that is no JSON.
+func badText(line []byte, err error) *frameFault {
+	if jsonscan.Kind(line) == '{' || jsonscan.Validate(line) != nil {
+		rawID, answer := scanHead(line[:min(len(line), headBytes)])
+		return &frameFault{code: CodeParseError, why: "parse error: " + err.Error(), rawID: rawID, answer: answer}
+	}
+	why := "invalid request: not an object"
+	if jsonscan.Kind(line) == '[' {
+		why = "invalid request: a batch is not supported, send one object a line"
+	}
+	return &frameFault{code: CodeInvalidRequest, why: why}
 }
 
 func idFault(raw []byte) string {
@@ -243,15 +246,24 @@ type lineReader struct {
 // next returns one line without its end. An over-long line is skipped to its newline and comes back as a fault with
 // its id, if that can be read. At the end of the stream the last line needs no newline; then io.EOF.
 func (r *lineReader) next() ([]byte, *frameFault, error) {
-	var line []byte
+	var line []byte   // its end so far
+	var full [][]byte // what stands before that: a long line is collected in blocks and copied once
+	size := 0
 	for {
 		part, err := r.in.ReadSlice('\n')
-		if len(line)+len(part) > r.max+2 {
-			return r.skip(append(line, part...), err)
+		if size += len(part); size > r.max+2 {
+			return r.skip(slices.Concat(append(full, line, part)...), err)
+		}
+		if line != nil && len(line)+len(part) > cap(line) {
+			full = append(full, line)
+			line = make([]byte, 0, 2*cap(line))
 		}
 		line = append(line, part...)
 		switch {
-		case err == nil || errors.Is(err, io.EOF) && len(line) > 0:
+		case err == nil || errors.Is(err, io.EOF) && size > 0:
+			if len(full) > 0 {
+				line = bytes.Join(append(full, line), nil)
+			}
 			return r.finish(line)
 		case errors.Is(err, bufio.ErrBufferFull):
 		default:

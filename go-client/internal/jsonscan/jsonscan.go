@@ -7,9 +7,11 @@ package jsonscan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -31,11 +33,7 @@ func Validate(data []byte) error {
 	if err := s.value(); err != nil {
 		return err
 	}
-	s.space()
-	if s.at != len(data) {
-		return syntax(s.at, "text after the value")
-	}
-	return nil
+	return s.end()
 }
 
 type scanner struct {
@@ -187,19 +185,42 @@ var special = func() (table [256]bool) {
 	return table
 }()
 
+// eight bytes at once: the lowest byte of a word in which a bit of high is set is one that needs a look.
+const (
+	low  = 0x0101010101010101
+	high = 0x8080808080808080
+)
+
+// plain steps over the bytes inside a string that need no look.
+func (s *scanner) plain() {
+	data, at := s.data, s.at
+	for at+8 <= len(data) {
+		word := binary.LittleEndian.Uint64(data[at:])
+		quote, slash := word^low*'"', word^low*'\\'
+		if found := ((word-low*0x20)&^word | (quote-low)&^quote | (slash-low)&^slash) & high; found != 0 {
+			s.at = at + bits.TrailingZeros64(found)/8
+			return
+		}
+		at += 8
+	}
+	for at < len(data) && !special[data[at]] {
+		at++
+	}
+	s.at = at
+}
+
 func (s *scanner) str() error {
 	s.at++
-	for s.at < len(s.data) {
-		c := s.data[s.at]
-		if !special[c] {
-			s.at++
-			continue
+	for {
+		s.plain()
+		if s.at >= len(s.data) {
+			return syntax(s.at, "the text ends inside a string")
 		}
-		switch {
-		case c == '"':
+		switch s.data[s.at] {
+		case '"':
 			s.at++
 			return nil
-		case c == '\\':
+		case '\\':
 			if err := s.escape(); err != nil {
 				return err
 			}
@@ -207,7 +228,6 @@ func (s *scanner) str() error {
 			return syntax(s.at, "a control character inside a string")
 		}
 	}
-	return syntax(s.at, "the text ends inside a string")
 }
 
 func (s *scanner) escape() error {
@@ -317,6 +337,65 @@ func Object(data []byte, visit func(key string, value []byte) error) error {
 	}
 }
 
+// ValidObject is Validate and Object in one pass: members are handed out as they are checked, so what was visited
+// counts only where the error is nil. Values are parts of data.
+func ValidObject(data []byte, visit func(key string, value []byte) error) error {
+	if !utf8.Valid(data) {
+		return fmt.Errorf("%w: not UTF-8", ErrSyntax)
+	}
+	s := scanner{data: data, depth: 1}
+	s.space()
+	if s.at >= len(data) || data[s.at] != '{' {
+		return syntax(s.at, "not an object")
+	}
+	s.at++
+	s.space()
+	if s.at < len(data) && data[s.at] == '}' {
+		s.at++
+		return s.end()
+	}
+	for {
+		s.space()
+		start := s.at
+		if err := s.key(); err != nil {
+			return err
+		}
+		key, err := Unquote(bytes.TrimRight(data[start:s.at-1], " \t\r\n"))
+		if err != nil {
+			return err
+		}
+		s.space()
+		start = s.at
+		if err := s.value(); err != nil {
+			return err
+		}
+		if err := visit(key, data[start:s.at:s.at]); err != nil {
+			return err
+		}
+		s.space()
+		if s.at >= len(data) {
+			return syntax(s.at, "the text ends inside an array or object")
+		}
+		c := data[s.at]
+		s.at++
+		if c == '}' {
+			return s.end()
+		}
+		if c != ',' {
+			return syntax(s.at-1, "a comma or the end of the array or object is missing")
+		}
+	}
+}
+
+// end checks that nothing but white space is left.
+func (s *scanner) end() error {
+	s.space()
+	if s.at != len(s.data) {
+		return syntax(s.at, "text after the value")
+	}
+	return nil
+}
+
 // Array calls visit for each element of the array in data, under the same rules as Object.
 func Array(data []byte, visit func(value []byte) error) error {
 	s := scanner{data: data}
@@ -370,19 +449,19 @@ func Unquote(data []byte) (string, error) {
 func (s *scanner) skipString() bool {
 	s.at++
 	for {
-		next := bytes.IndexByte(s.data[s.at:], '"')
-		if next < 0 {
+		s.plain()
+		if s.at >= len(s.data) {
 			s.at = len(s.data)
 			return false
 		}
-		end := s.at + next
-		slashes := 0
-		for end-slashes-1 >= s.at && s.data[end-slashes-1] == '\\' {
-			slashes++
-		}
-		s.at = end + 1
-		if slashes%2 == 0 {
+		switch s.data[s.at] {
+		case '"':
+			s.at++
 			return true
+		case '\\':
+			s.at += 2
+		default:
+			s.at++
 		}
 	}
 }

@@ -47,6 +47,37 @@ func TestObjectAndArrayHandOutTheBytesAsTheyStand(t *testing.T) {
 	}
 }
 
+func TestValidObjectIsValidateAndObjectInOnePass(t *testing.T) {
+	texts := []string{
+		` { "a\"b" : [1, {"x":"]}"}] , "c":1.0,"c" : null } `, `{}`, ` { } `, `{"a":1,}`, `{"a":1`, `{"a":1} x`, `{,}`, `{"a" 1}`, `[]`, ``,
+		`{"\ud83d\ude00":"0123456789abcdef\\"}`, `{"a":"` + strings.Repeat("x", 100) + "\x1f\"}", "{\"a\":\"\xff\"}", `{"a":"\ud800"}`,
+		`{"a":` + strings.Repeat("[", MaxDepth-1) + strings.Repeat("]", MaxDepth-1) + `}`,
+		`{"a":` + strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth) + `}`,
+	}
+	for _, text := range texts {
+		compareInOnePass(t, []byte(text))
+	}
+}
+
+func compareInOnePass(t *testing.T, data []byte) {
+	t.Helper()
+	var once, twice []string
+	err := ValidObject(data, func(key string, value []byte) error {
+		once = append(once, key+"="+string(value))
+		return nil
+	})
+	want := Validate(data)
+	if want == nil {
+		want = Object(data, func(key string, value []byte) error {
+			twice = append(twice, key+"="+string(value))
+			return nil
+		})
+	}
+	if (err == nil) != (want == nil) || err == nil && strings.Join(once, "|") != strings.Join(twice, "|") {
+		t.Errorf("%q: %v %q, in two passes %v %q", data, err, once, want, twice)
+	}
+}
+
 func FuzzScan(f *testing.F) {
 	for _, seed := range []string{`{"a":[1,"\ud83d\ude00"]}`, `[[[`, "\"\xff", `{"a":1,"a":2}`, `-0.0e-0`} {
 		f.Add([]byte(seed))
@@ -56,6 +87,7 @@ func FuzzScan(f *testing.F) {
 		if ok && !json.Valid(data) {
 			t.Fatalf("accepted what encoding/json refuses: %q", data)
 		}
+		compareInOnePass(t, data)
 		var members int
 		err := Object(data, func(_ string, value []byte) error {
 			members++
