@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 import secretstorage
-from jeepney.io.blocking import open_dbus_connection
+from jeepney.bus_messages import message_bus
+from jeepney.io.blocking import Proxy, open_dbus_connection
 from secretstorage.defines import SS_PATH, SS_PREFIX
 from secretstorage.util import DBusAddressWrapper, format_secret, open_session
 
@@ -92,6 +93,11 @@ class Session:
 
     def _wait_open(self) -> None:
         end = time.monotonic() + PATIENCE
+        with contextlib.closing(open_dbus_connection(self.env["DBUS_SESSION_BUS_ADDRESS"])) as bus:
+            while not Proxy(message_bus, bus).NameHasOwner("org.freedesktop.secrets")[0]:
+                # Asked like this, the bus does not start a keyring of its own.
+                assert time.monotonic() < end, "no keyring in time"
+                time.sleep(0.01)
         while True:
             try:
                 SecretService(self.env).probe(end)
