@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Conflict", "Entry", "Key", "Sealed", "Vault", "open_vault"]
 
 
-def open_vault(config: Callable[[], VaultConfig | None], environ: Mapping[str, str], host: Asker) -> Sealed:
+def open_vault(config: Callable[[], VaultConfig | None], environ: Mapping[str, str], host: Asker | None) -> Sealed:
     """Return the vault that `config` asks for at its first use (None: `auto`); until then nothing is touched."""
     from sidecar.vault.choose import Choice
 

@@ -52,7 +52,7 @@ class Folder:
         try:
             with self._open(place, make=False) as folder:
                 return _read(folder, name)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.EMLINK}:
@@ -201,11 +201,16 @@ def _make_path(path: str, *, ours: bool) -> int:
 
 def _read(folder: int, name: str) -> bytes:
     fd = os.open(name, os.O_RDONLY | _FILE, dir_fd=folder)
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    try:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
             raise errors.StoreCorrupt("something that is no file of ours stands in the credential store")
-        return file.read(MAX_BYTES)
+        parts = []
+        while part := os.read(fd, MAX_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
 
 
 def _write(folder: int, name: str, value: bytes) -> None:
