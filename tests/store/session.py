@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Self
 
-import secretstorage
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import Proxy, open_dbus_connection
 from secretstorage.defines import SS_PATH, SS_PREFIX
@@ -137,10 +136,11 @@ class Session:
             self._keyring.wait(PATIENCE)
             self._keyring = None
 
-    def items(self) -> list[secretstorage.Item]:
-        """Return what the keyring holds of ours."""
+    def items(self) -> list[tuple[str, bytes]]:
+        """Return what the keyring holds of ours: what can be read without its secret, and that."""
         with SecretService(self.env)._collection(time.monotonic() + PATIENCE) as collection:
-            return list(collection.search_items({"application": "mcp-sidecar"}))
+            found = collection.search_items({"application": "mcp-sidecar"})
+            return [(item.get_label() + str(item.get_attributes()), item.get_secret()) for item in found]
 
     def close(self) -> None:
         """End everything."""
