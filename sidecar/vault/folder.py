@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import stat
 import time
 from pathlib import Path
@@ -228,9 +229,7 @@ def _write(folder: int, name: str, value: bytes) -> None:
 
 
 def _create(folder: int, name: str, value: bytes) -> bool:
-    new = f"{name}.{os.getpid()}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new, dir_fd=folder)
+    new = f"{name}.{secrets.token_hex(8)}.new"
     try:
         _fill(folder, new, value)
         os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder)

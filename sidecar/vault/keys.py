@@ -103,9 +103,11 @@ def read_key(path: str, kind: str) -> bytes | None:
     """Return the key in a file; None where there is none. Raises StoreUnavailable; the text never holds the key."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        try:
             about = os.fstat(fd)
-            text = file.read(_MAX_TEXT) if stat.S_ISREG(about.st_mode) else b""
+            text = os.read(fd, _MAX_TEXT) if stat.S_ISREG(about.st_mode) else b""
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -13,7 +13,7 @@ from sidecar.telemetry.redact import SECRETS
 from sidecar.vault.base import STORE_SECONDS, Conflict, Entry, Flights
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis
 
@@ -22,6 +22,8 @@ logger: Final = logging.getLogger(__name__)
 PREFIX: Final = "mcp-sidecar:"
 _LOCK_MS: Final = 20_000
 """A lock whose holder died ends after so long; one that is held is renewed three times in that time."""
+_CONNECTIONS: Final = 16
+"""So many at most; further requests wait their turn inside their 3 s."""
 _POLL: Final = (0.01, 0.2)
 _PUT: Final = """
 local version = redis.call('HGET', KEYS[1], 'version')
@@ -60,21 +62,21 @@ class RedisVault:
 
         self._redis: Redis = Redis.from_url(
             url,
-            socket_timeout=STORE_SECONDS,
-            socket_connect_timeout=STORE_SECONDS,
+            socket_timeout=2 * STORE_SECONDS,  # ends what was given up
+            socket_connect_timeout=2 * STORE_SECONDS,
             retry=Retry(NoBackoff(), 1),  # a connection that the server closed while it was idle is opened anew
             client_name="mcp-sidecar",
-            max_connections=64,
         )
         password = self._redis.connection_pool.connection_kwargs.get("password")
         if isinstance(password, str):
             SECRETS.add(password)
         self._flights = Flights()
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_CONNECTIONS)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def get(self, key: str) -> Entry | None:
         """Return what stands under `key`."""
-        return _entry(await self._ask(self._redis.hmget(PREFIX + key, "value", "version")))
+        return _entry(await self._ask(lambda: self._redis.hmget(PREFIX + key, "value", "version")))
 
     async def put(self, key: str, value: bytes, if_version: str | None) -> Entry:
         """Write by compare-and-swap, in one script of the server."""
@@ -87,7 +89,7 @@ class RedisVault:
     async def delete(self, key: str, if_version: str | None = None) -> None:
         """Forget an entry."""
         if if_version is None:
-            await self._ask(self._redis.delete(PREFIX + key))
+            await self._ask(lambda: self._redis.delete(PREFIX + key))
         elif (done := await self._script(_DELETE, key, if_version)) != b"OK":
             raise Conflict(_entry(done))
 
@@ -100,7 +102,7 @@ class RedisVault:
             name, token = f"lock:{key}", secrets.token_hex(16)
             pause = _POLL[0]
             try:
-                while not await self._ask(self._redis.set(PREFIX + name, token, nx=True, px=_LOCK_MS)):
+                while not await self._ask(lambda: self._redis.set(PREFIX + name, token, nx=True, px=_LOCK_MS)):
                     if loop.time() >= end:
                         raise TimeoutError
                     await asyncio.sleep(pause)
@@ -118,8 +120,8 @@ class RedisVault:
     def _let_go(self, name: str, token: str) -> None:
         """Release a lock without waiting: where that fails, it ends by itself."""
         task = asyncio.get_running_loop().create_task(self._release(name, token))
-        self._releasing.add(task)
-        task.add_done_callback(self._releasing.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._settled)
 
     async def _release(self, name: str, token: str) -> None:
         with contextlib.suppress(errors.SidecarError):
@@ -134,16 +136,23 @@ class RedisVault:
                 logger.warning("a lock in the credential store could not be renewed: %s", error.message)
 
     async def _script(self, script: str, key: str, *arguments: bytes | str) -> Any:
-        return await self._ask(self._redis.eval(script, 1, PREFIX + key, *arguments))
+        return await self._ask(lambda: self._redis.eval(script, 1, PREFIX + key, *arguments))
 
-    async def _ask(self, work: Awaitable[Any] | Any) -> Any:
+    async def _ask(self, work: Callable[[], Any]) -> Any:
+        """Ask the server. The answer is there in time also where the library does not end when it is cancelled."""
         from redis.exceptions import RedisError, ResponseError
 
+        task = asyncio.get_running_loop().create_task(self._turn(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._settled)
         try:
-            async with asyncio.timeout(STORE_SECONDS):
-                return await work
-        except TimeoutError:
-            raise _unavailable(f"it did not answer within {STORE_SECONDS:.0f} s") from None
+            done, _ = await asyncio.wait({task}, timeout=STORE_SECONDS)
+        finally:
+            task.cancel()
+        if not done:
+            raise _unavailable(f"it did not answer within {STORE_SECONDS:.0f} s")
+        try:
+            return task.result()
         except ResponseError as error:
             word = _WORDS.get(type(error).__name__) or str(error).split(" ", 1)[0].rstrip(":")
             if word in _FULL:
@@ -153,9 +162,19 @@ class RedisVault:
         except (RedisError, OSError) as error:
             raise _unavailable(f"it cannot be reached ({type(error).__name__})") from None
 
+    async def _turn(self, work: Callable[[], Any]) -> Any:
+        async with self._turns:
+            return await work()
+
+    def _settled(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits for it any more
+
     async def aclose(self) -> None:
         """Close the connections, after the locks were let go."""
-        await asyncio.gather(*self._releasing)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STORE_SECONDS)
         await self._redis.aclose()
 
 
