@@ -24,4 +24,4 @@ def open_vault(config: Callable[[], VaultConfig | None], environ: Mapping[str, s
     from sidecar.vault.choose import Choice
 
     choice = Choice(config, environ, host)
-    return Sealed(choice.kind, choice.open, choice.problem)
+    return Sealed(choice.kind, choice.open, choice.problem, choice.aclose)

@@ -54,6 +54,7 @@ class Choice:
         self._config = config
         self._environ = environ
         self._host = host
+        self._local: Local | None = None
 
     def kind(self) -> str:
         """Return the kind that is asked for."""
@@ -112,7 +113,15 @@ class Choice:
                 return RedisVault(config.url), self._given_source(kind)
             except ValueError:
                 raise errors.StoreUnavailable("vault.url is no URL of a Redis server", backend=kind) from None
-        return await Local(self).open()
+        if self._local is None:
+            self._local = Local(self)
+        return await self._local.open()
+
+    async def aclose(self) -> None:
+        """Let go of what was needed to choose."""
+        local, self._local = self._local, None
+        if local is not None:
+            await local.aclose()
 
     @staticmethod
     async def _import(name: str) -> None:
@@ -169,6 +178,7 @@ class Local:
         self._kind = choice.kind()
         self._folder = Folder(choice.path(), self._kind if self._kind != "auto" else "file")
         self._disk = Worker("vault-disk")
+        self._keyring = choice.keyring(self._folder, self._disk)
 
     async def open(self) -> Opened:
         """Open the keyring or the files, as asked for or as decided."""
@@ -176,17 +186,16 @@ class Local:
         from sidecar.vault.keyring import KeyringKey
 
         kind = self._kind
-        try:
-            if kind == "auto":
-                kind = await self._decide()
-            if kind == "keyring":
-                keyring = self._choice.keyring(self._folder, self._disk)
-                return keyring, KeyringKey(keyring)
-            source = self._choice.given_source(kind, self._disk) or await self._key_source()
-            return FileVault(self._folder, self._disk), source
-        except BaseException:
-            await self._disk.aclose()
-            raise
+        if kind == "auto":
+            kind = await self._decide()
+        if kind == "keyring":
+            return self._keyring, KeyringKey(self._keyring)
+        source = self._choice.given_source(kind, self._disk) or await self._key_source()
+        return FileVault(self._folder, self._disk), source
+
+    async def aclose(self) -> None:
+        """End the threads."""
+        await self._keyring.aclose()
 
     async def _decide(self) -> str:
         """Return what `auto` is here. Raises StoreLocked, or StoreUnavailable for a keyring that does not answer."""
@@ -209,29 +218,27 @@ class Local:
             decided.key = "keyring" if works else "file"
             await self._write(decided)
         if decided.key == "keyring":
-            return KeyringKey(self._choice.keyring(self._folder, self._disk))
+            return KeyringKey(self._keyring)
         return KeyFile(os.path.join(self._folder.path, KEY), "file", self._disk, ours=True)  # noqa: PTH118 - a string
 
     async def _keyring_works(self, *, told_if_unclear: bool) -> bool:
         """Say whether a keyring takes entries now; one that is locked or does not answer is no answer yet."""
         from sidecar.vault.keyring import Silent
 
-        keyring = self._choice.keyring(self._folder, self._disk)
         try:
-            await keyring.probe()
+            await self._keyring.probe()
         except errors.StoreLocked:
             if told_if_unclear:
                 raise
-            return False
         except Silent:
             if told_if_unclear:
                 raise
-            return False
         except errors.StoreUnavailable:
-            return False
-        finally:
-            await keyring.end()
-        return True
+            pass
+        else:
+            return True
+        await self._keyring.end()  # it is not needed any more
+        return False
 
     async def _read(self) -> Decided:
         from sidecar.vault.file import in_time

@@ -56,6 +56,9 @@ class Keychain:
         except PasswordDeleteError:
             raise errors.StoreWriteFailed("the keychain refused to forget", errno="EIO") from None
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 def _locked() -> errors.StoreLocked:
     return errors.StoreLocked("the keychain is locked: unlock it", backend=BACKEND)

@@ -47,6 +47,9 @@ class Table(Protocol):
     def remove(self, name: str, deadline: float, /) -> None:
         """Remove an entry."""
 
+    def close(self) -> None:
+        """Let go of what is held."""
+
 
 class Silent(errors.StoreUnavailable):
     """The keyring did not answer: whether it holds anything cannot be said."""
@@ -137,7 +140,12 @@ class KeyringVault:
 
     async def end(self) -> None:
         """End the thread of the keyring; that of the disk is shared."""
-        await self._worker.aclose()
+        await self._worker.aclose(self._close)
+
+    def _close(self) -> None:
+        table, self._table = self._table, None
+        if table is not None:
+            table.close()
 
     async def aclose(self) -> None:
         """End the threads."""

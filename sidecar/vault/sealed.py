@@ -38,11 +38,16 @@ class Sealed:
         kind: Callable[[], str],
         opener: Callable[[], Awaitable[Opened]],
         problem: Callable[[], errors.SidecarError | None] = lambda: None,
+        closer: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Use what `opener` opens at the first use; `problem` tells what is wrong with the settings alone."""
+        """Use what `opener` opens at the first use; `problem` tells what is wrong with the settings alone.
+
+        `closer` lets go of what `opener` holds, also where it never succeeded.
+        """
         self._kind = kind
         self._opener = opener
         self._problem = problem
+        self._closer = closer
         self._opened: Opened | None = None
         self._shared: dict[str, asyncio.Task[Any]] = {}
         self._seal: seal.Seal | None = None
@@ -139,6 +144,8 @@ class Sealed:
         opened, self._opened = self._opened, None
         if opened is not None:
             await asyncio.gather(opened[0].aclose(), opened[1].aclose())
+        if self._closer is not None:
+            await self._closer()
 
     # -- opening ----------------------------------------------------------------------------------------------
 

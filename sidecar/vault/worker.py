@@ -58,8 +58,8 @@ class Worker:
         while (work := self._jobs.get()) is not None:
             work()
 
-    async def aclose(self) -> None:
-        """End the thread after its jobs; one that hangs is left to the end of the process."""
+    async def aclose(self, last: Callable[[], None] = lambda: None) -> None:
+        """End the thread after its jobs and `last`; one that hangs is left to the end of the process."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -67,6 +67,7 @@ class Worker:
         ended: asyncio.Future[None] = loop.create_future()
 
         def end() -> None:
+            last()
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, ended, None, None)
 

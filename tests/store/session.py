@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -99,17 +100,24 @@ class Session:
                 time.sleep(0.01)
         while True:
             try:
-                SecretService(self.env).probe(end)
+                with self.keyring() as keyring:
+                    keyring.probe(end)
             except errors.SidecarError:
                 assert time.monotonic() < end, "no keyring in time"
-                time.sleep(0.02)
+                time.sleep(0.05)
             else:
                 return
 
+    @contextlib.contextmanager
+    def keyring(self) -> Iterator[SecretService]:
+        """Return a way to the keyring of the tests' own."""
+        with contextlib.closing(SecretService(self.env)) as keyring:
+            yield keyring
+
     def lock(self) -> None:
         """Lock the collection, as a session does that ends."""
-        with SecretService(self.env)._collection(time.monotonic() + PATIENCE) as collection:
-            collection.lock()
+        with self.keyring() as keyring:
+            keyring._collection(time.monotonic() + PATIENCE).lock()
 
     def unlock(self) -> None:
         """Open the collection again with its password, as a login does."""
@@ -138,8 +146,8 @@ class Session:
 
     def items(self) -> list[tuple[str, bytes]]:
         """Return what the keyring holds of ours: what can be read without its secret, and that."""
-        with SecretService(self.env)._collection(time.monotonic() + PATIENCE) as collection:
-            found = collection.search_items({"application": "mcp-sidecar"})
+        with self.keyring() as keyring:
+            found = keyring._collection(time.monotonic() + PATIENCE).search_items({"application": "mcp-sidecar"})
             return [(item.get_label() + str(item.get_attributes()), item.get_secret()) for item in found]
 
     def close(self) -> None:
