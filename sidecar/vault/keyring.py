@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SECONDS: Final = STORE_SECONDS - 0.2
+_SECONDS: Final = STORE_SECONDS - 0.4
 """What the keyring has, so that the answer is out within 3 s."""
 _MASTER: Final = hashlib.sha256(b"mcp-sidecar vault master key").hexdigest()
 _DISABLED: Final = frozenset({"keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"})
