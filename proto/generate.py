@@ -29,6 +29,7 @@ def render() -> dict[str, str]:
         "proto/openrpc.json": openrpc.render(),
         "sidecar/openrpc.json": openrpc.render(),
         "proto/errors.md": errorsmd.render(),
+        "docs/errors.md": errorsmd.guide(),
         "go-client/wire_gen.go": golang.render_wire(),
         "go-client/errors_gen.go": golang.render_errors(),
         "go-client/mcp/mcp_gen.go": mcptypes.render_types(),

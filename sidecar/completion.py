@@ -63,7 +63,11 @@ _mcp_sidecar() {
         esac
     done
     case $before in
-        --config) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return 0 ;;
+        --config)
+            local IFS=$'\n' # names may hold blanks
+            COMPREPLY=($(compgen -f -- "$word"))
+            return 0
+            ;;
         --vault) choices='@VAULTS@' ;;
         --log-level) choices='@LEVELS@' ;;
         --server | --url | --command | --header) return 0 ;;
@@ -80,7 +84,7 @@ _mcp_sidecar() {
             esac
             ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
+    COMPREPLY=($(compgen -W "$choices" -- "$word"))
 }
 complete -F _mcp_sidecar mcp-sidecar
 """
