@@ -125,7 +125,7 @@ class Process:
             methods = importlib.import_module("sidecar.methods")
             self._loop.call_soon_threadsafe(self._open, methods.Methods)
             engine.load()
-            self._loop.call_soon_threadsafe(self.engine_ready.set)
+            self._loop.call_soon_threadsafe(self._engine_loaded)
         except RuntimeError:
             return  # the loop has ended meanwhile
         except BaseException:
@@ -142,7 +142,17 @@ class Process:
         self._handlers.update(self.methods.table())
         self.peer.open_gate()
 
+    def _engine_loaded(self) -> None:
+        self.engine_ready.set()
+        self.status_changed()
+
+    def status_changed(self) -> None:
+        """Note that the status of `sidecar/health` is another from now on; a process that drains stays draining."""
+        if not self.draining:
+            self.status_since = now_text()
+
     def _engine_failed(self) -> None:
+        self.status_changed()
         self.engine_error = "the engine cannot be loaded: see the log, and run `make setup` or reinstall"
         self.engine_ready.set()
         if not self.peer.open:

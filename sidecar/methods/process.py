@@ -32,6 +32,7 @@ class ProcessMethods:
         """Tell about `process`, the connections of `hub` and the credential store."""
         self._process = process
         self._hub = hub
+        self._vault_broken = False
         self._vault = vault
 
     def table(self) -> dict[str, Handler]:
@@ -47,6 +48,10 @@ class ProcessMethods:
         params_of(wire.HealthParams, request)
         process = self._process
         vault = self._vault.health()
+        broken = vault["state"] in {"locked", "unavailable"}
+        if broken != self._vault_broken:
+            self._vault_broken = broken
+            process.status_changed()
         status = "ok"
         if process.draining:
             status = "draining"
@@ -54,7 +59,7 @@ class ProcessMethods:
             status = "degraded"
         elif not process.engine_ready.is_set():
             status = "starting"
-        elif vault["state"] in {"locked", "unavailable"}:
+        elif broken:
             status = "degraded"
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return msgspec.json.encode(
