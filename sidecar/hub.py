@@ -19,7 +19,7 @@ from sidecar.transports.fair import Fair
 from sidecar.transports.stdio import SAFE_ENV, StdioChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     import msgspec
 
@@ -40,6 +40,11 @@ def scope_key(parts: Mapping[str, str | None]) -> ScopeKey:
 def scope_body(key: ScopeKey) -> dict[str, str]:
     """Return a scope as it stands in what we send; `{}` if empty."""
     return {name: part for name, part in zip(SCOPE_PARTS, key, strict=True) if part}
+
+
+def lane_of(scope: Mapping[str, str]) -> Hashable:
+    """Return what tells the large results of one scope from those of others on their way to the host."""
+    return tuple(scope.items())
 
 
 class Hub:
@@ -64,6 +69,7 @@ class Hub:
         self._connections: dict[tuple[ScopeKey, str], Connection] = {}
         self._by_scope: Counter[ScopeKey] = Counter()
         self._pressed = False
+        self._pressed_lanes: set[Hashable] = set()
         self.seat: Callable[[Connection], Any] = lambda _: None
         """Returns what puts tokens on the requests of a connection, where its auth is more than fixed headers."""
         self.restorers: list[Callable[[Connection, Link], Awaitable[None]]] = []
@@ -207,7 +213,17 @@ class Hub:
         """Stop reading from the servers while the host reads too slowly."""
         self._pressed = pressed
         for connection in self._connections.values():
-            connection.pause(pressed)
+            connection.pause(pressed or lane_of(connection.scope) in self._pressed_lanes)
+
+    def lane_pressure(self, lane: Hashable, pressed: bool) -> None:
+        """Stop reading from the servers of one scope while large results of its own wait for the host."""
+        if pressed:
+            self._pressed_lanes.add(lane)
+        else:
+            self._pressed_lanes.discard(lane)
+        for connection in self._connections.values():
+            if lane_of(connection.scope) == lane:
+                connection.pause(pressed or self._pressed)
 
     def _changed(self, connection: Connection) -> None:
         key = (scope_key(connection.scope), connection.name)

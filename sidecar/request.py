@@ -21,6 +21,8 @@ Outcome = bytes | msgspec.Raw
 _ANSWER_BYTES: Final = len(b'{"jsonrpc":"2.0","id":,"result":}')
 
 
+LARGE: Final = 1 << 18
+"""Bytes of a result that lets others pass while the host is slow."""
 MAX_MS: Final = 10 * 365 * 24 * 3600 * 1000
 """Ten years: a longer time is as good, and a float can still hold it."""
 
@@ -119,7 +121,13 @@ class Request:
             )
             return
         self._finish()
-        peer.send_parts(b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"result":', body, b"}\n")
+        head = b'{"jsonrpc":"2.0","id":' + self.raw_id + b',"result":'
+        if size > LARGE and self.address is not None:
+            peer.send_large(tuple(self.address[1].items()), head, body, b"}\n")
+        else:
+            if self.method == "shutdown":
+                peer.in_order()
+            peer.send_parts(head, body, b"}\n")
 
     def fail(self, error: errors.WireError) -> None:
         """Write the one answer, an error."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -331,6 +331,14 @@ class Peer:
             self._writer.write(b"".join(parts))
         else:
             self._writer.write(*parts)
+
+    def send_large(self, lane: Hashable, *parts: bytes | memoryview) -> None:
+        """Write one large frame, given in parts; small frames and other lanes may pass it while the host is slow."""
+        self._writer.write_large(lane, *parts)
+
+    def in_order(self) -> None:
+        """Have every frame so far written before the next one."""
+        self._writer.in_order()
 
 
 _JOIN_BYTES: Final = 1 << 16

@@ -19,7 +19,7 @@ from sidecar.rpc import Handler, Peer
 from sidecar.telemetry.logs import now_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from sidecar.methods import Methods
     from sidecar.request import Outcome, Request
@@ -59,6 +59,7 @@ class Process:
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._handlers: dict[str, Handler] = {"initialize": self._initialize, "ping": early.ping}
         self.writer = stdio.LineWriter(wire_out, self._broken, self._pressure)
+        self.writer.large.on_pressure = self._lane_pressure
         self.peer = Peer(self.writer, self._handlers, early=early.EARLY, max_frame=agreement.limits.max_frame_bytes)
         self.peer.refuse = self._refuse
         self.reader = stdio.LineReader(wire_in, self, agreement.limits.max_frame_bytes)
@@ -174,6 +175,10 @@ class Process:
     def _pressure(self, pressed: bool) -> None:
         if self.methods is not None:
             self.methods.pressure(pressed)
+
+    def _lane_pressure(self, lane: Hashable, pressed: bool) -> None:
+        if self.methods is not None:
+            self.methods.hub.lane_pressure(lane, pressed)
 
     # -- ending -----------------------------------------------------------------------------------------------
 

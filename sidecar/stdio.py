@@ -16,14 +16,19 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sidecar.lanes import Lanes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 _CHUNK: Final = 1 << 18
 _PIPE_BYTES: Final = 1 << 20
 _WRITE_SLICE: Final = 1 << 20
 _TURN_SLICES: Final = 2
 _IOV: Final = 512
+_HEAVY: Final = 1 << 18
+_SHARE: Final = 4 << 20
+"""Bytes of small lines that may pass before a large one gets its turn."""
 
 
 def claim() -> tuple[int, int]:
@@ -196,10 +201,12 @@ class LineReader:
 
 
 class LineWriter:
-    """Writes whole lines to a descriptor in order, never blocking the loop where the descriptor can be polled.
+    """Writes whole lines to a descriptor, never blocking the loop where the descriptor can be polled.
 
+    Lines go out in order, but for large ones that were given to `write_large`: while the other end is slow these let
+    small lines pass, and take turns by their lane, so that one lane's large lines keep no other lane waiting.
     `on_broken` is called once when the other end is gone; later lines are dropped. `on_pressure` is told when the
-    queue passes `high` bytes or `high_lines` lines, and again when it is half of that.
+    queue of small lines passes `high` bytes or `high_lines` lines, and again when it is half of that.
     """
 
     def __init__(
@@ -217,6 +224,10 @@ class LineWriter:
         self.pressed = False
         self.queued = 0
         self._queue: deque[bytes | memoryview] = deque()
+        self.large = Lanes(high // 2)
+        self._heavy = 0
+        """Bytes of large parts in the queue."""
+        self._passed = 0
         self._offset = 0
         self._high = high
         self._high_lines = high_lines
@@ -235,21 +246,54 @@ class LineWriter:
         """Queue one line, given in parts; the last part ends with the newline."""
         if self.broken:
             return
+        size = self._append(parts)
+        self.queued += size
+        self._passed += size
+        self._wake()
+
+    def _append(self, parts: tuple[bytes | memoryview, ...]) -> int:
+        """Put a line at the end of the queue; return its size."""
+        size = 0
         for part in parts:
             self._queue.append(part)
-            self.queued += len(part)
+            size += len(part)
+            if len(part) >= _HEAVY:
+                self._heavy += len(part)
+        return size
+
+    def write_large(self, lane: Hashable, *parts: bytes | memoryview) -> None:
+        """Queue one large line, given in parts; where others are on their way, it lets small ones pass."""
+        if self.broken:
+            return
+        if not self._queue and not self.large:
+            self.write(*parts)
+            return
+        self.large.put(lane, parts)
+        self._wake()
+
+    def in_order(self) -> None:
+        """Have every line so far written before the next one."""
+        while self.large:
+            self._promote()
+
+    def _promote(self) -> None:
+        """Put the next large line into the queue."""
+        self.queued += self._append(self.large.take())
+        self._passed = 0
+
+    def _wake(self) -> None:
         if not self._scheduled and not self._armed:
             # One flush per turn of the loop: what is answered together is written together.
             self._scheduled = True
             self._loop.call_soon(self._flush)
-        if not self.pressed and (self.queued > self._high or len(self._queue) > self._high_lines):
+        if not self.pressed and (self._small() > self._high or len(self._queue) > self._high_lines):
             self.pressed = True
             if self._on_pressure is not None:
                 self._on_pressure(True)
 
     async def drained(self) -> None:
         """Return when everything queued so far is written, or the other end is gone."""
-        if self._queue and not self.broken:
+        if (self._queue or self.large) and not self.broken:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._idle.append(waiter)
             await waiter
@@ -258,18 +302,21 @@ class LineWriter:
         """Write no more; the descriptor stays open."""
         self.broken = True
         self._queue.clear()
+        self.large.clear()
         self._settle()
 
     def _flush(self) -> None:
         self._scheduled = False
         try:
             for _ in range(_TURN_SLICES):
+                if self.large and (not self._queue or self._passed > _SHARE):
+                    self._promote()
                 if not self._queue:
                     break
                 self._write_some()
             else:
                 # A fast reader must not keep the loop in here: the rest goes out in later turns.
-                self._scheduled = bool(self._queue) and not self._armed
+                self._scheduled = bool(self._queue or self.large) and not self._armed
                 if self._scheduled:
                     self._loop.call_soon(self._flush)
                 self._relax()
@@ -304,11 +351,18 @@ class LineWriter:
         self.queued -= written
         written += self._offset
         while queue and written >= len(queue[0]):
-            written -= len(queue.popleft())
+            part = queue.popleft()
+            written -= len(part)
+            if len(part) >= _HEAVY:
+                self._heavy -= len(part)
         self._offset = written
 
+    def _small(self) -> int:
+        """Return the bytes of small lines that are queued."""
+        return self.queued - self._heavy
+
     def _relax(self) -> None:
-        if self.pressed and self.queued <= self._high // 2 and len(self._queue) <= self._high_lines // 2:
+        if self.pressed and self._small() <= self._high // 2 and len(self._queue) <= self._high_lines // 2:
             self.pressed = False
             if self._on_pressure is not None:
                 self._on_pressure(False)

@@ -119,6 +119,8 @@ class HTTPChannel(Channel):
         if call.method == "initialize" and (given := reply.headers.get(SESSION)):
             self.session_id = given
         if reply.media_type == "application/json":
+            if not self._running.is_set():
+                await self._running.wait()
             pace = self.share.pace()
             body = await reply.body(self.max_result, pace)
             if len(body) > _LARGE:

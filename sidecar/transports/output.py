@@ -25,6 +25,8 @@ child_log: Final = logging.getLogger("sidecar.child")
 TAIL_BYTES: Final = 2048
 DRAIN_SECONDS: Final = 0.25
 _READ: Final = 1 << 16
+_READ_LEAST: Final = 1 << 12
+_SLOW_CHUNK: Final = 0.004
 _RING: Final = 1 << 16
 _LOG_LINES_PER_SECOND: Final = 50
 
@@ -39,6 +41,7 @@ class Output:
         self._on_end = on_end
         self._share = share
         self._waiting = False
+        self._size = _READ
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._paused = True
@@ -76,23 +79,30 @@ class Output:
             self._arm()
             share.wait(self._granted)
         else:
-            began = time.perf_counter()
-            self._read()
-            share.spend(began)
+            self._read_within(share)
+
+    def _read_within(self, share: Share) -> None:
+        """Read one chunk, no larger than what was taken apart quickly before."""
+        began = time.perf_counter()
+        self._read()
+        took = time.perf_counter() - began
+        share.spend(began)
+        if took > _SLOW_CHUNK:
+            self._size = max(self._size // 2, _READ_LEAST)
+        elif took < _SLOW_CHUNK / 4:
+            self._size = min(self._size * 2, _READ)
 
     def _granted(self) -> None:
         """Go on: it is our turn."""
         self._waiting = False
         self._arm()
         if self._reading and self._share is not None:
-            began = time.perf_counter()
-            self._read()
-            self._share.spend(began)
+            self._read_within(self._share)
 
     def _read(self) -> int:
         """Read one chunk; return how many bytes."""
         try:
-            chunk = os.read(self._fd, _READ)
+            chunk = os.read(self._fd, self._size)
         except BlockingIOError:
             return 0
         except OSError:

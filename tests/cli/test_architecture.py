@@ -27,8 +27,8 @@ LAYERS = (
     ("wire",),
 )
 """From the top; a module may import its own layer and those below it."""
-FREE_OF_MCP = ("rpc.py", "stdio.py", "frames.py")
-EARLY = ("stdio", "rpc", "frames")
+FREE_OF_MCP = ("rpc.py", "stdio.py", "frames.py", "lanes.py")
+EARLY = ("stdio", "rpc", "frames", "lanes")
 LIGHT = {"msgspec", "orjson", "sidecar"} | set(sys.stdlib_module_names)
 MAX_LINES = 400
 

@@ -1,0 +1,1 @@
+"""Many at once: fairness, floods, descriptors, clocks, memory over time."""
