@@ -183,6 +183,27 @@ def test_go_program_of_the_readme_compiles_and_runs(how: str, tmp_path: Path) ->
     assert re.fullmatch(expected.text.replace("…", ".*"), done.stdout.decode())
 
 
+@pytest.mark.needs("go")
+def test_functions_of_the_readme_for_each_kind_of_host_compile(tmp_path: Path) -> None:
+    """They stand in one package, outside the repository; vet reads them too."""
+    text = "\n".join(block.text for block in blocks(README, "go host"))
+    assert text.count("func ") > 4
+    imports = ["context", "errors", "fmt"]
+    quoted = "\n".join(f'"{name}"' for name in imports)
+    package = re.search(r'sidecar "([^"]+)"', README.read_text(encoding="utf-8"))
+    assert package is not None
+    (tmp_path / "hosts.go").write_text(
+        f'package hosts\n\nimport (\n{quoted}\n\nsidecar "{package[1]}"\n)\n\n{text}', encoding="utf-8"
+    )
+    lines = ["module example.com/hosts", "go 1.24", f"require {package[1]} v0.0.0"]
+    lines.append(f"replace {package[1]} => {ROOT / 'go-client'}")
+    (tmp_path / "go.mod").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    environment = {**os.environ, "GOPROXY": "off", "GOFLAGS": "-mod=mod"}
+    vet = ["go", "vet", "."]
+    done = subprocess.run(vet, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_names_of_the_go_package_in_the_readme_exist() -> None:
     """Every `sidecar.Name` of the text is declared by the package."""
     declared = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "go-client").glob("*.go"))
