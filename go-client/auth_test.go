@@ -126,6 +126,7 @@ func authOptions() *Options {
 }
 
 func TestRealLoginOfAWebBackEnd(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	told := make(chan *AuthRequired, 8)
 	opts := authOptions()
@@ -197,6 +198,7 @@ func TestRealLoginOfAWebBackEnd(t *testing.T) {
 }
 
 func TestRealConnectWithAuthorizeWaitsForTheLoginAndAsksOnceForAll(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	var asked atomic.Int64
 	opts := authOptions()
@@ -230,6 +232,7 @@ func TestRealConnectWithAuthorizeWaitsForTheLoginAndAsksOnceForAll(t *testing.T)
 }
 
 func TestRealAuthorizeThatFailsOrPanicsEndsTheLogin(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	for name, handler := range map[string]func(context.Context, *AuthRequired) (string, error){
 		"fails":  func(context.Context, *AuthRequired) (string, error) { return "", errors.New("no browser") },
@@ -252,6 +255,7 @@ func TestRealAuthorizeThatFailsOrPanicsEndsTheLogin(t *testing.T) {
 }
 
 func TestRealTokensOfTheHostAreAskedForAndAskedAgainWhenRejected(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	var mu sync.Mutex
 	var reasons []string
@@ -278,6 +282,7 @@ func TestRealTokensOfTheHostAreAskedForAndAskedAgainWhenRejected(t *testing.T) {
 }
 
 func TestRealLoginInTheVaultOfTheHostOutlivesTheSidecar(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
@@ -342,6 +347,7 @@ func (v *lockedVault) Delete(ctx context.Context, key string, ifVersion string) 
 }
 
 func TestRealLoginThatTheHostAlreadyHoldsIsTakenOver(t *testing.T) {
+	t.Parallel()
 	w := protected(t)
 	c := realClient(t, authOptions())
 	lazy := w.config(OAuth{Redirect: HostRedirect{URI: authRedirect}, ClientID: "mine"})

@@ -117,7 +117,7 @@ func newMatcher() *matcher { return &matcher{named: map[string]string{}} }
 func (m *matcher) match(pattern, value any, path string) error {
 	switch pattern := pattern.(type) {
 	case string:
-		if strings.HasPrefix(pattern, "$") {
+		if strings.HasPrefix(pattern, "$") && !strings.HasPrefix(pattern, "${") { // ${VAR} is a value of import
 			return m.variable(pattern, value, path)
 		}
 	case map[string]any:

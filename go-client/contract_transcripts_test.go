@@ -265,7 +265,7 @@ func (p *hostPlayer) receive(step transcriptStep, message map[string]any) {
 		return
 	}
 	if call.err != nil {
-		p.t.Fatalf("line %d: the caller got %v", step.number, call.err)
+		p.t.Fatalf("line %d: the caller got %v; the sidecar's half said: %v", step.number, call.err, p.lastWord())
 	}
 	var got any
 	decodeExactly(p.t, string(call.result), &got)

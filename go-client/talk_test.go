@@ -61,6 +61,7 @@ const form = `{"mode":"form","message":"who?","requestedSchema":{"type":"object"
 	`{"name":{"type":"string"},"size":{"type":"integer","default":7}},"required":["name"]}}`
 
 func TestRealQuestionsAreAnsweredByTheHandlersInBothEras(t *testing.T) {
+	t.Parallel()
 	eras(t, func(t *testing.T, modern bool) {
 		c := realClient(t, &Options{
 			Elicit: func(ctx context.Context, r *ElicitRequest) (*mcp.ElicitResult, error) {
@@ -99,6 +100,7 @@ func TestRealQuestionsAreAnsweredByTheHandlersInBothEras(t *testing.T) {
 }
 
 func TestRealQuestionThatNobodyAnswersInTimeIsANo(t *testing.T) {
+	t.Parallel()
 	eras(t, func(t *testing.T, modern bool) {
 		for name, handler := range map[string]func(context.Context, *ElicitRequest) (*mcp.ElicitResult, error){
 			"it fails":  func(context.Context, *ElicitRequest) (*mcp.ElicitResult, error) { return nil, errors.New("no") },
@@ -121,6 +123,7 @@ func TestRealQuestionThatNobodyAnswersInTimeIsANo(t *testing.T) {
 }
 
 func TestRealHandlerThatHangsEndsWithItsCall(t *testing.T) {
+	t.Parallel()
 	ended := make(chan error, 1)
 	c := realClient(t, &Options{Elicit: func(ctx context.Context, _ *ElicitRequest) (*mcp.ElicitResult, error) {
 		<-ctx.Done()
@@ -145,6 +148,7 @@ func TestRealHandlerThatHangsEndsWithItsCall(t *testing.T) {
 }
 
 func TestRealEventsComeInOrderInBothEras(t *testing.T) {
+	t.Parallel()
 	eras(t, func(t *testing.T, modern bool) {
 		c := realClient(t, nil)
 		s := talker(t, c, modern)
@@ -182,6 +186,7 @@ func TestRealEventsComeInOrderInBothEras(t *testing.T) {
 }
 
 func TestRealSubscriptionsAndRootsAreBackAfterAKillWithoutACall(t *testing.T) {
+	t.Parallel()
 	c := realClient(t, &Options{Capabilities: &Capabilities{Roots: &RootsCapabilities{ListChanged: true}}})
 	s := talker(t, c, false)
 	if err := s.Subscribe(within(t), &mcp.SubscribeParams{URI: "test://a"}); err != nil {
@@ -213,6 +218,7 @@ func TestRealSubscriptionsAndRootsAreBackAfterAKillWithoutACall(t *testing.T) {
 }
 
 func TestRealTasksAreDetachedWatchedFetchedAndCancelled(t *testing.T) {
+	t.Parallel()
 	eras(t, func(t *testing.T, modern bool) {
 		c := realClient(t, nil)
 		s := talker(t, c, modern)
@@ -269,6 +275,7 @@ func TestRealTasksAreDetachedWatchedFetchedAndCancelled(t *testing.T) {
 }
 
 func TestRealSkillsAreListedAndReadOnlyIfTheyAreWhatTheySay(t *testing.T) {
+	t.Parallel()
 	c := realClient(t, nil)
 	s := talker(t, c, true)
 	ctx := within(t)
@@ -299,6 +306,7 @@ func TestRealSkillsAreListedAndReadOnlyIfTheyAreWhatTheySay(t *testing.T) {
 }
 
 func TestRealUpdatesTestsAndImports(t *testing.T) {
+	t.Parallel()
 	c := realClient(t, nil)
 	ctx := within(t)
 	s := rawServer(t, c, "--pages", "3")
