@@ -33,6 +33,7 @@ type authWorld struct {
 // protected starts the servers; what is asked of them is this test's own.
 func protected(t *testing.T) *authWorld {
 	t.Helper()
+	long(t)
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +229,43 @@ func TestRealConnectWithAuthorizeWaitsForTheLoginAndAsksOnceForAll(t *testing.T)
 	wg.Wait()
 	if asked.Load() != 1 || w.requests(t, "authorization_code") != 1 {
 		t.Errorf("asked %d times, %d codes", asked.Load(), w.requests(t, "authorization_code"))
+	}
+}
+
+func TestRealPersonIsSentToTheBrowserOnceAlsoIfTheHandlerDoesNotWait(t *testing.T) {
+	t.Parallel()
+	w := protected(t)
+	opened := make(chan string, 8)
+	told := make(chan string, 8)
+	opts := authOptions()
+	opts.Authorize = func(_ context.Context, required *AuthRequired) (string, error) {
+		opened <- required.Authorization.URL
+		return "", nil // as with a loopback redirect: somebody else ends the login
+	}
+	opts.OnAuthRequired = func(e *AuthRequired) { told <- e.Server.Name() }
+	c := realClient(t, opts)
+	for _, name := range []string{"one", "two"} {
+		config := w.oauth()
+		config.Wait = WaitUsable
+		if _, err := c.Connect(within(t), name, config); !errors.Is(err, ErrAuthRequired) {
+			t.Fatal(err)
+		}
+		<-told
+	}
+	location, err := browse(within(t), <-opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CompleteAuth(within(t), location); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two"} {
+		if _, err := c.Server(name).Call(within(t), "echo", nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(opened) > 0 {
+		t.Error("the browser is opened again")
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"time"
 )
 
 // Logins. The simple way is Options.Authorize; a web back end shows the URL of an [AuthRequiredError] to its user and
@@ -57,23 +59,12 @@ func (c *Client) notified(number int, method string, params json.RawMessage) {
 	c.notes.push(n)
 }
 
-// authorize runs Options.Authorize for one login, however many addresses wait for it.
+// authorize runs Options.Authorize for one login, however many addresses wait for it and however often it is told.
 func (c *Client) authorize(required *AuthRequired) {
 	login := required.Authorization
-	c.mu.Lock()
-	_, busy := c.logins[login.AuthorizationID]
-	if !busy {
-		c.logins[login.AuthorizationID] = struct{}{}
-	}
-	c.mu.Unlock()
-	if busy {
+	if !c.claimLogin(login) {
 		return
 	}
-	defer func() {
-		c.mu.Lock()
-		delete(c.logins, login.AuthorizationID)
-		c.mu.Unlock()
-	}()
 	ctx := c.lifetime
 	if !login.ExpiresAt.IsZero() {
 		bounded, cancel := context.WithDeadline(ctx, login.ExpiresAt)
@@ -89,14 +80,44 @@ func (c *Client) authorize(required *AuthRequired) {
 		_, err = scope.CompleteAuthParts(ctx, &AuthCallback{
 			State: login.State, Error: "access_denied", ErrorDescription: err.Error(),
 		})
+		if errors.Is(err, ErrAuthDenied) { // as it was meant
+			err = nil
+		}
 	case callbackURL != "":
 		_, err = scope.CompleteAuth(ctx, callbackURL)
 	}
-	// What became of the login shows in the state of its connections; a callback that is refused shows here alone.
-	if err != nil && !errors.Is(err, ErrAuthDenied) && c.opts.Logger != nil {
+	if err == nil {
+		return
+	}
+	// What became of the login shows in the state of its connections; a callback that is refused shows here alone, and
+	// the login may be asked for once more.
+	c.mu.Lock()
+	delete(c.logins, login.AuthorizationID)
+	c.mu.Unlock()
+	if c.opts.Logger != nil {
 		c.opts.Logger.Warn("a login could not be completed", "server", required.Server.name, "error", err)
 	}
 }
+
+// claimLogin reports whether nobody has asked the person for this login yet.
+func (c *Client) claimLogin(login Authorization) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(c.logins, func(_ string, until time.Time) bool { return until.Before(now) })
+	if _, known := c.logins[login.AuthorizationID]; known {
+		return false
+	}
+	until := login.ExpiresAt
+	if until.IsZero() {
+		until = now.Add(loginKept)
+	}
+	c.logins[login.AuthorizationID] = until
+	return true
+}
+
+// loginKept is how long a login is remembered that says no end of its own.
+const loginKept = time.Hour
 
 func (c *Client) askToAuthorize(ctx context.Context, required *AuthRequired) (callbackURL string, err error) {
 	defer func() {

@@ -23,8 +23,8 @@ type Client struct {
 	closing  bool              // no new work; set by Close, Drain and the crash limit
 	book     map[place]*record // what is connected, for the replay after a restart
 	logLevel string
-	logins   map[string]struct{} // by their id: those that Options.Authorize is at work on
-	err      error               // why the client ended by itself
+	logins   map[string]time.Time // by their id: those that Options.Authorize was given, until they expire
+	err      error                // why the client ended by itself
 	info     Info
 
 	stop     context.CancelFunc // ends starts and back-offs
@@ -42,7 +42,7 @@ func Start(ctx context.Context, opts *Options) (*Client, error) {
 		lifetime: lifetime,
 		changed:  make(chan struct{}),
 		book:     map[place]*record{},
-		logins:   map[string]struct{}{},
+		logins:   map[string]time.Time{},
 		stop:     stop,
 		done:     make(chan struct{}),
 	}

@@ -50,13 +50,36 @@
 // Error.Delivered says whether the server may have run the call: after "no" it is safe to repeat, after "maybe" it is
 // safe only if the call is idempotent.
 //
+// # Questions
+//
+// Servers ask back: for a person's input (elicitation), for a sample of a model, for roots. The handlers of [Options]
+// answer; setting one is the promise that the servers are told. Each question has a goroutine of its own, and a handler
+// may use the client, also the very server that asks. Its context carries the values of the context of the call that
+// the question belongs to, where the protocol proves which that is, and ends when nobody waits for the answer any more.
+// An error, a panic or silence is MCP's "no" to the question; the call that caused it goes on with that.
+//
+// # Events
+//
+// State changes, list changes, log messages, resource updates, task states, logins that are needed: the observers of
+// Options are told one at a time and in order, and [Client.Events], [ScopedClient.Events] and [Server.Events] tell the
+// same in a loop. Both are off the read loop: a slow one loses log messages, counted, and holds up nobody.
+//
+// # Logins
+//
+// Where a server wants a login, [Client.Connect] returns the server and an [*AuthRequiredError] with the URL to send
+// the person to; what the redirect brings goes to [ScopedClient.CompleteAuth], in whatever process it arrives. With
+// Options.Authorize a program that can wait for its person needs neither. The sidecar keeps, refreshes and revokes;
+// where the logins rest is Options.VaultConfig's to say, or they rest in the host's own database ([Vault]), or with the
+// host altogether ([HostAuth] and Options.Tokens).
+//
 // # When the sidecar dies
 //
-// It is started again. Calls in flight fail within 100 ms with [ErrSidecarExited] and the truth about their delivery.
-// Calls that never left are repeated at once; of those that may have arrived only reads (lists, ReadResource,
-// GetPrompt, Complete, Ping) and calls made [Server.With] the option [Idempotent] are repeated, once. Connections come back by
-// themselves at their next use. Five crashes in three minutes ([Options]) end the client: [Client.Done] is closed and
-// [Client.Err] is an [ErrCrashLoop].
+// It is started again, also when it hangs. Calls in flight fail within 100 ms with [ErrSidecarExited] and the truth
+// about their delivery. Calls that never left are repeated at once; of those that may have arrived only reads (lists,
+// ReadResource, GetPrompt, Complete, Ping and their like) and calls made [Server.With] the option [Idempotent] are
+// repeated, once. Connections come back by themselves at their next use, those with a subscription at once, with the
+// roots and the log level that were set. Five crashes in three minutes ([Options]) end the client: [Client.Done] is
+// closed and [Client.Err] is an [ErrCrashLoop]. OnStart, OnReady and OnExit of Options show all of it.
 //
 // When this process dies, in any way, the sidecar and all its servers die with it.
 package sidecar

@@ -59,6 +59,7 @@ func need(t *testing.T, what string, there bool) {
 
 func realClient(t *testing.T, opts *Options) *Client {
 	t.Helper()
+	long(t)
 	command := realCommand()
 	need(t, "the sidecar", command != nil)
 	if opts == nil {

@@ -140,3 +140,72 @@ func ExampleClient_Request() {
 	fmt.Printf("%s %v\n", raw, err)
 	// Output: {"payload":"hello"} <nil>
 }
+
+func ExampleOptions_elicit() {
+	ctx := context.Background()
+	client, err := sidecar.Start(ctx, &sidecar.Options{
+		Elicit: func(_ context.Context, request *sidecar.ElicitRequest) (*mcp.ElicitResult, error) {
+			fmt.Println(request.Server.Name(), "asks:", request.Params.Message)
+			return &mcp.ElicitResult{Action: "decline"}, nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	server, err := client.Connect(ctx, "everything", &sidecar.ServerConfig{Transport: sidecar.Stdio{
+		Command: "node", Args: []string{"../node_modules/@modelcontextprotocol/server-everything/dist/index.js", "stdio"},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = server.Call(ctx, "trigger-elicitation-request", nil)
+	fmt.Println(err)
+	// Output:
+	// everything asks: Please provide inputs for the following fields:
+	// <nil>
+}
+
+func ExampleServer_Events() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := sidecar.Start(ctx, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	clock := client.Server("clock")
+	events := clock.Events(ctx) // from here on nothing is missed
+	if _, err = client.Connect(ctx, "clock", &sidecar.ServerConfig{
+		Transport: sidecar.Stdio{Command: "mcp-server-time"},
+	}); err != nil {
+		log.Fatal(err)
+	}
+	for event := range events {
+		if info, ok := event.(*sidecar.ServerInfo); ok {
+			fmt.Println(info.State)
+			if info.State == sidecar.StateReady {
+				break
+			}
+		}
+	}
+	// Output:
+	// connecting
+	// ready
+}
+
+func ExampleAuthRequiredError() {
+	// Where no person is needed, or one has logged in already, the error is nil.
+	login := func(ctx context.Context, client *sidecar.Client) (visit string, err error) {
+		_, err = client.Scope(sidecar.Scope{Tenant: "acme", User: "alice"}).Connect(ctx, "crm", &sidecar.ServerConfig{
+			Transport: sidecar.HTTP{URL: "https://mcp.example.com/mcp"},
+			Auth:      sidecar.OAuth{Redirect: sidecar.HostRedirect{URI: "https://app.example.com/callback"}},
+		})
+		var required *sidecar.AuthRequiredError
+		if errors.As(err, &required) {
+			return required.Authorization.URL, nil // for the browser of alice
+		}
+		return "", err
+	}
+	_ = login
+}
