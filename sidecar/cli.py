@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import __version__, early, engine
+from sidecar.hardening import no_core_dumps
 from sidecar.serve import Process
 from sidecar.stdio import claim
 from sidecar.telemetry import logs
@@ -141,6 +142,7 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
     if sys.platform == "win32":
         sys.stderr.write("mcp-sidecar: Windows is not supported yet: use Linux or macOS\n")
         return USAGE_EXIT
+    no_core_dumps()
     environ = dict(os.environ)
     engine.prepare_environment()
     handler = logs.configure(log_level(options, environ))

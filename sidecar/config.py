@@ -55,11 +55,14 @@ def validate(model: type[M], params: bytes) -> M:
         loc = list(fault["loc"])
         if loc and loc[0] in _UNIONS:
             del loc[1:2]  # pydantic puts the union's tag here
+        if loc[:2] == ["auth", "redirect"] and len(loc) > _TAGGED:
+            del loc[2]
         message = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"]
         raise invalid(pointer(*loc), message) from None
 
 
 _UNIONS: Final = frozenset({"transport", "auth"})
+_TAGGED: Final = 3
 
 
 @dataclass(frozen=True)

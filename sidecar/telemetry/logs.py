@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from sidecar.telemetry.redact import SECRETS
+
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NAMES: Final = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "error"}
 _EXTRA: Final = ("server", "scope", "corr")
@@ -48,7 +50,7 @@ class JSONFormatter(logging.Formatter):
             if value is not None:
                 body[name] = value
         if record.exc_info and record.exc_info[0] is not None:
-            body["error"] = "".join(traceback.format_exception(*record.exc_info))[-_TEXT:]
+            body["error"] = SECRETS.clean("".join(traceback.format_exception(*record.exc_info))[-_TEXT:])
         return msgspec.json.encode(body).decode("utf-8", "replace")
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("callbacks", "inbox", "checks", "transports", "auth", "engine", "config", "desktop", "settings"),
     ("promises",),
     ("vault",),
-    ("errors", "wire_start", "telemetry", "advice"),
+    ("errors", "wire_start", "telemetry", "hardening", "advice"),
     ("wire",),
 )
 """From the top; a module may import its own layer and those below it."""
