@@ -18,9 +18,12 @@ def main() -> None:
         wire = claim()
     from sidecar.cli import run
 
-    code = run(argv, wire, parent)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        code = run(argv, wire, parent)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 1  # whoever read what was printed has read enough
     # Threads that import or log may still run; nothing they do is worth waiting for.
     os._exit(code)
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SERVER: Final = "cli"
 _PROCESS: Final = ("initialize", "ping", "shutdown")
-_PREFIX: Final = ("sidecar/", "servers/list", "catalog/")
+_PREFIX: Final = ("sidecar/", "servers/list", "servers/import", "auth/complete", "catalog/")
+"""What speaks of no server."""
+_TAKE_A_TRANSPORT: Final = frozenset({"servers/connect", "servers/test"})
 
 
 class Failed(Exception):
@@ -115,13 +117,13 @@ async def call(
         text = f"{options.config}: {len(faults)} faults" if len(faults) > 1 else f"{options.config}: a fault"
         return _complain({"code": -32602, "message": text, "data": {"errors": faults}}, 2)
     try:
-        params = _params(options)
         config = _transport(options)
+        params = _params(options, config)
     except ValueError as error:
         return _complain({"code": -32602, "message": str(error)}, 2)
     try:
         async with Loop(agreement, environ, parent) as host:
-            if config is not None:
+            if config is not None and options.method not in _TAKE_A_TRANSPORT:
                 await host.request("servers/connect", config)
             result = await host.request(options.method, params)
     except Failed as failed:
@@ -137,13 +139,16 @@ def _complain(body: Any, code: int) -> int:
     return code
 
 
-def _params(options: Options) -> bytes:
+def _params(options: Options, config: bytes | None) -> bytes:
     try:
         parts = frames.members(options.params.encode("utf-8", "surrogateescape"))
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ValueError("JSON: give the params as one JSON object") from None
     method = options.method
-    if method not in _PROCESS and not method.startswith(_PREFIX):
+    if config is not None and method in _TAKE_A_TRANSPORT:
+        parts = {**frames.members(config), **parts}
+    nobody = method in _PROCESS or method.startswith(_PREFIX) or (method == "auth/status" and options.server is None)
+    if not nobody:
         parts.setdefault("server", msgspec.Raw(frames.quote(options.server or DEFAULT_SERVER)))
     return msgspec.json.encode(parts)
 

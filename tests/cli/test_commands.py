@@ -142,6 +142,38 @@ def test_call_uses_the_name_cli_or_the_given_one() -> None:
     assert json.loads(run("call", "servers/get", "--command", RAW, "--server", "mine").stdout)["server"] == "mine"
 
 
+def test_call_gives_the_words_to_a_method_that_takes_a_transport() -> None:
+    result = json.loads(run("call", "servers/test", "--command", RAW).stdout)
+    assert (result["ok"], result["tools"]) == (True, 1)
+    info = json.loads(run("call", "servers/connect", '{"tools":{"allow":[]}}', "--command", RAW).stdout)
+    assert (info["server"], info["state"]) == ("cli", "ready")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "member"),
+    [
+        ("servers/import", '{"config":{"mcpServers":{"a":{"command":"x"}}}}', "errors"),
+        ("servers/list", "{}", "servers"),
+        ("auth/status", "{}", "credentials"),
+    ],
+)
+def test_call_of_a_method_without_a_server_adds_none(method: str, params: str, member: str) -> None:
+    done = run("call", method, params)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[member] == []
+
+
+def test_reader_that_has_read_enough_sees_no_traceback() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.quote(PROGRAM[0])} schema | head -c 1"],
+        capture_output=True,
+        timeout=40,
+        cwd=ROOT,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"{", b"")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
