@@ -66,7 +66,7 @@ func hostKeepsTo(t *testing.T, path string, file transcript) {
 	}
 	defer listener.Close()
 	go player.listen(listener)
-	client, err := Start(within(t), &Options{
+	opts := &Options{
 		Command:     []string{os.Args[0]},
 		HangTimeout: -1, // no ping of the watch between the lines of the file
 		Env:         []string{envTranscript + "=" + path, envEvents + "=" + socket, "GORACE=atexit_sleep_ms=0"},
@@ -76,13 +76,85 @@ func hostKeepsTo(t *testing.T, path string, file transcript) {
 			player.mu.Unlock()
 		},
 		OnExit: func(exit Exit) { player.mu.Lock(); player.exits = append(player.exits, exit); player.mu.Unlock() },
-	})
+	}
+	answerQuestions(t, opts, file)
+	client, err := Start(within(t), opts)
 	if err != nil {
 		t.Fatalf("%v; the sidecar's half said: %v", err, player.lastWord())
 	}
 	defer client.Close()
 	player.client = client
 	player.play(file)
+}
+
+// answerQuestions gives the options the handlers that answer the sidecar's questions as the file says, in its order.
+func answerQuestions(t *testing.T, opts *Options, file transcript) {
+	t.Helper()
+	handled := map[string]bool{reverseElicitationCreate: true, reverseSamplingCreateMessage: true, reverseRootsList: true}
+	if file.only == "go" {
+		return // it is about a host without handlers
+	}
+	asked := map[string]string{}                // id -> method
+	answers := map[string]chan map[string]any{} // method -> the host's lines
+	for _, step := range file.steps {
+		if step.kind != "send" && step.kind != "receive" {
+			continue
+		}
+		for _, text := range step.texts {
+			var message map[string]any
+			decodeExactly(t, text, &message)
+			id, method := fmt.Sprint(message["id"]), fmt.Sprint(message["method"])
+			switch {
+			case step.kind == "receive" && message["method"] != nil && message["id"] != nil:
+				asked[id] = method
+			case step.kind == "send" && message["method"] == nil && handled[asked[id]]:
+				if answers[asked[id]] == nil {
+					answers[asked[id]] = make(chan map[string]any, len(file.steps))
+				}
+				answers[asked[id]] <- message
+			}
+		}
+	}
+	if said := answers[reverseElicitationCreate]; said != nil {
+		opts.Elicit = func(context.Context, *ElicitRequest) (*mcp.ElicitResult, error) {
+			return spoken[mcp.ElicitResult](<-said)
+		}
+	}
+	if said := answers[reverseSamplingCreateMessage]; said != nil {
+		opts.Sample = func(context.Context, *SampleRequest) (*mcp.CreateMessageResult, error) {
+			return spoken[mcp.CreateMessageResult](<-said)
+		}
+	}
+	if said := answers[reverseRootsList]; said != nil {
+		opts.Roots = func(context.Context, *RootsRequest) ([]*mcp.Root, error) {
+			list, err := spoken[mcp.ListRootsResult](<-said)
+			if err != nil {
+				return nil, err
+			}
+			return list.Roots, nil
+		}
+	}
+}
+
+// spoken makes a line of the host what a handler returns.
+func spoken[T any, R result[T]](message map[string]any) (*T, error) {
+	part, failed := message["error"]
+	if !failed {
+		part = message["result"]
+	}
+	raw, err := json.Marshal(part)
+	if err != nil {
+		return nil, err
+	}
+	if failed {
+		failure, err := errorFromWire(raw)
+		if err != nil {
+			return nil, err
+		}
+		return nil, failure
+	}
+	value := new(T)
+	return value, R(value).UnmarshalJSON(raw)
 }
 
 func (p *hostPlayer) listen(listener net.Listener) {

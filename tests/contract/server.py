@@ -25,7 +25,7 @@ TOOLS = {
     "garble": "Answer with bytes that are no UTF-8.",
     "noise": "Write words, an answer to nobody and an unknown notification, then answer twice.",
     "big": "Answer a text of `bytes` bytes.",
-    "ask": "Send `method` to the client, and answer what it said.",
+    "ask": "Send `method` and `params` to the client, and answer what it said.",
 }
 RESOURCES = [{"uri": f"test://{number}", "name": f"r{number}", "size": Number(f"{number}.0")} for number in (1, 2, 3)]
 
@@ -160,7 +160,7 @@ class Server:
             self.answer(request, {"content": [{"type": "text", "text": "x" * int(arguments["bytes"])}]})
         elif name == "ask":
             self._asked = request
-            self.send({"id": "question", "method": arguments["method"], "params": {}})
+            self.send({"id": "question", "method": arguments["method"], "params": arguments.get("params", {})})
         else:
             self.refuse(request, -32602, f"Unknown tool: {name}")
 
