@@ -16,8 +16,13 @@ def main() -> None:
         from sidecar.stdio import claim
 
         wire = claim()
-    from sidecar.cli import run
-
+    try:
+        from sidecar.cli import run
+    except ModuleNotFoundError as error:
+        # Said before anything of ours can say it better: nothing but the standard library is there.
+        text = f"mcp-sidecar: the package {error.name} is missing: run make setup, or pip install . in the checkout\n"
+        sys.stderr.write(text)
+        sys.exit(1)
     try:
         code = run(argv, wire, parent)
         sys.stdout.flush()

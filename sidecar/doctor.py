@@ -32,6 +32,8 @@ _FEW_FILES: Final = 1024
 _PIN: Final = re.compile(r"([A-Za-z0-9._-]+)==([^;\s]+)\s*\Z")
 _PROBE: Final = str(Path(__file__).with_name("probe.py"))
 _POLICY: Final = 1306
+_NOT_READY: Final = 1001
+_REINSTALL: Final = "make setup, or pip install --force-reinstall mcp-sidecar"
 
 
 async def doctor(
@@ -84,8 +86,7 @@ def _installed() -> list[Finding]:
         if have != pin[2]:
             wrong.append(f"{pin[1]} {have} instead of {pin[2]}")
     if wrong:
-        mend = "make setup, or pip install --force-reinstall mcp-sidecar"
-        return [*findings, Finding("packages", "problem", ", ".join(wrong), mend)]
+        return [*findings, Finding("packages", "problem", ", ".join(wrong), _REINSTALL)]
     return [*findings, Finding("packages", "ok", "as pinned")]
 
 
@@ -142,7 +143,8 @@ async def _try(host: Loop, name: str, transport: dict[str, Any], well: str) -> F
         error = result["error"]
     if error["code"] == _POLICY:
         return Finding(name, "warning", error["message"], "none, if your settings mean it so")
-    return Finding(name, "problem", f"{error['message']} ({error['code']})", ADVICE[error["code"]])
+    mend = _REINSTALL if error["code"] == _NOT_READY else ADVICE[error["code"]]
+    return Finding(name, "problem", f"{error['message']} ({error['code']})", mend)
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -101,6 +101,31 @@ def test_doctor_on_a_bare_machine_says_which_package_is_wrong(tmp_path: Path) ->
     assert "make setup" in found["mend"]
 
 
+def test_doctor_tells_an_engine_that_cannot_be_loaded(tmp_path: Path) -> None:
+    package = tmp_path / "fastmcp"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('broken')\n")
+    done = run("doctor", "--json", "--vault", "memory", PYTHONPATH=str(tmp_path), HOME=str(tmp_path))
+    assert done.returncode == 1
+    found = findings(done)
+    assert (found["child"]["state"], found["loopback"]["state"]) == ("problem", "problem")
+    assert "make setup" in found["child"]["mend"]
+
+
+def test_program_without_its_packages_says_so_in_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "sidecar", "doctor"],
+        capture_output=True,
+        timeout=30,
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"is missing: run make setup" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_schema_prints_the_contract_of_this_version() -> None:
     done = run("schema")
     assert done.returncode == 0
