@@ -153,7 +153,7 @@ class Seat:
         if bound is not None:
             refuse_beyond(bound, needed)
         have = {*record.requested, *record.scopes} if record is not None else set()
-        if not needed or have.issuperset(needed) or replays >= _LAST_REPLAY:
+        if not needed or have.issuperset(needed) or replays > _LAST_REPLAY:
             return False  # it was asked for already: asking again would not end
         self._ask_as_me()
         if not credential.settings.personal:

@@ -290,7 +290,14 @@ class Servers:
         if asked is None or asked.get("code_challenge") != challenge or form["redirect_uri"] != asked["redirect_uri"]:
             await _json(request, {"error": "invalid_grant"}, 400)
             return
-        await _json(request, world.give({"scope": asked.get("scope", ""), "person": True}))
+        if world.set.get("refuse_resource") and ("resource" in form or "resource" in asked):
+            await _json(request, {"error": "invalid_request"}, 400)
+            return
+        body = world.give({"scope": asked.get("scope", ""), "person": True})
+        if world.set.get("form_encoded"):
+            await request.reply(200, urlencode(body).encode(), "application/x-www-form-urlencoded")
+        else:
+            await _json(request, body)
 
     async def rotate(self, world: World, request: Request, form: Json) -> None:
         """Refresh with rotation; a token that comes twice ends the whole family."""
