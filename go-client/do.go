@@ -139,15 +139,21 @@ func (c *Client) abandon(s *session) {
 func (c *Client) once(ctx context.Context, s *session, r request) (json.RawMessage, *Error) {
 	switch r.method {
 	case MethodServersConnect, MethodServersTest: // bring their own configuration
-	case MethodServersList, MethodAuthComplete: // speak of addresses without naming them
-		if failure := c.restoreAll(ctx, s); failure != nil {
+	case MethodServersList:
+		if failure := c.restoreAll(ctx, s, func(place) bool { return true }); failure != nil {
 			return nil, unsent(failure)
 		}
 	default:
-		if at, ok := placeOf(r.params); ok {
-			if failure := c.restore(ctx, s, at, isOperation(r.method)); failure != nil {
-				return nil, unsent(failure)
-			}
+		at, named := placeOf(r.params)
+		var failure *Error
+		switch {
+		case named:
+			failure = c.restore(ctx, s, at, isOperation(r.method))
+		case r.method == MethodAuthComplete || r.method == MethodAuthStatus: // speak of a tenant's addresses unnamed
+			failure = c.restoreAll(ctx, s, func(other place) bool { return other.scope.Tenant == at.scope.Tenant })
+		}
+		if failure != nil {
+			return nil, unsent(failure)
 		}
 	}
 	result, failure := s.call(ctx, r.method, r.params, r.progress)

@@ -111,12 +111,12 @@ func (c *Client) apply(ctx context.Context, s *session, r *record, step step) *E
 }
 
 // missing returns the addresses that a life of the sidecar lacks, in the order of their scopes and names.
-func (c *Client) missing(lacks func(*record) bool) []place {
+func (c *Client) missing(lacks func(place, *record) bool) []place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var places []place
 	for at, r := range c.book {
-		if lacks(r) {
+		if lacks(at, r) {
 			places = append(places, at)
 		}
 	}
@@ -127,9 +127,9 @@ func (c *Client) missing(lacks func(*record) bool) []place {
 	return places
 }
 
-// restoreAll makes every address again, before something that speaks of all of them.
-func (c *Client) restoreAll(ctx context.Context, s *session) *Error {
-	for _, at := range c.missing(func(r *record) bool { return r.session < s.number }) {
+// restoreAll makes addresses again, before something that speaks of all of them.
+func (c *Client) restoreAll(ctx context.Context, s *session, which func(place) bool) *Error {
+	for _, at := range c.missing(func(at place, r *record) bool { return r.session < s.number && which(at) }) {
 		if failure := c.restore(ctx, s, at, false); failure != nil {
 			return failure
 		}
@@ -158,7 +158,7 @@ func (c *Client) replaySubscribed(ctx context.Context, s *session) {
 		case <-stop:
 		}
 	}()
-	wanting := func(r *record) bool { return len(r.desired.subscriptions) > 0 && !r.current(s.number, true) }
+	wanting := func(_ place, r *record) bool { return len(r.desired.subscriptions) > 0 && !r.current(s.number, true) }
 	for pause := firstReplay; ; pause = min(2*pause, lastReplay) {
 		places := c.missing(wanting)
 		if len(places) == 0 || ctx.Err() != nil {

@@ -66,6 +66,16 @@ func serve(ctx context.Context) error {
 			}
 			return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: fmt.Sprint(answer.Action, answer.Content)}}}, nil, nil
 		})
+	sdk.AddTool(server, &sdk.Tool{Name: "sample"},
+		func(ctx context.Context, r *sdk.CallToolRequest, _ struct{}) (*sdk.CallToolResult, any, error) {
+			answer, err := r.Session.CreateMessage(ctx, &sdk.CreateMessageParams{
+				MaxTokens: 5, Messages: []*sdk.SamplingMessage{{Role: "user", Content: &sdk.TextContent{Text: "hi"}}},
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+			return &sdk.CallToolResult{Content: []sdk.Content{answer.Content}}, nil, nil
+		})
 	server.AddResource(&sdk.Resource{Name: "r", URI: "x://r", Size: 1}, func(
 		_ context.Context, r *sdk.ReadResourceRequest,
 	) (*sdk.ReadResourceResult, error) {
@@ -94,7 +104,7 @@ func within(t *testing.T) context.Context {
 }
 
 // both returns the same server through the SDK alone and through the sidecar.
-func both(t *testing.T, client *sdk.ClientOptions) (direct, wrapped Session) {
+func both(t *testing.T, client *sdk.ClientOptions, protocol string) (direct, wrapped Session) {
 	t.Helper()
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), envServer+"=1")
@@ -124,6 +134,7 @@ func both(t *testing.T, client *sdk.ClientOptions) (direct, wrapped Session) {
 	t.Cleanup(func() { started.Close() })
 	server, err := started.Connect(within(t), "official", &sidecar.ServerConfig{
 		Transport: sidecar.Stdio{Command: os.Args[0], Env: map[string]string{envServer: "1"}},
+		Protocol:  protocol,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +143,7 @@ func both(t *testing.T, client *sdk.ClientOptions) (direct, wrapped Session) {
 }
 
 func TestEveryOperationGivesWhatTheSDKAloneGives(t *testing.T) {
-	direct, wrapped := both(t, &sdk.ClientOptions{})
+	direct, wrapped := both(t, &sdk.ClientOptions{}, "auto")
 	ctx := within(t)
 	for name, operation := range map[string]func(Session) (any, error){
 		"ping":  func(s Session) (any, error) { return nil, s.Ping(ctx, nil) },
@@ -206,6 +217,29 @@ func TestEveryOperationGivesWhatTheSDKAloneGives(t *testing.T) {
 		}
 		if (wantErr == nil) != (haveErr == nil) || wantErr == nil && wantText != haveText {
 			t.Errorf("%s:\nhave %s %v\nwant %s %v", name, haveText, haveErr, wantText, wantErr)
+		}
+	}
+}
+
+func TestHandlersOfTheSDKAnswerTheQuestionsOfAServer(t *testing.T) {
+	_, wrapped := both(t, &sdk.ClientOptions{
+		ElicitationHandler: func(_ context.Context, r *sdk.ElicitRequest) (*sdk.ElicitResult, error) {
+			if r.Params.Message != "who?" {
+				t.Errorf("%+v", r.Params)
+			}
+			return &sdk.ElicitResult{Action: "accept", Content: map[string]any{"name": "Ada"}}, nil
+		},
+		CreateMessageWithToolsHandler: func(
+			_ context.Context, r *sdk.CreateMessageWithToolsRequest,
+		) (*sdk.CreateMessageWithToolsResult, error) {
+			said := r.Params.Messages[0].Content[0].(*sdk.TextContent).Text
+			return &sdk.CreateMessageWithToolsResult{Role: "assistant", Model: "m", Content: []sdk.Content{&sdk.TextContent{Text: said + "!"}}}, nil
+		},
+	}, "push")
+	for tool, want := range map[string]string{"ask": "Ada", "sample": "hi!"} {
+		result, err := wrapped.CallTool(within(t), &sdk.CallToolParams{Name: tool, Arguments: struct{}{}})
+		if err != nil || !strings.Contains(text(t, result), want) {
+			t.Errorf("%s: %s %v", tool, text(t, result), err)
 		}
 	}
 }
