@@ -300,8 +300,11 @@ class Stopwatch:
 
     async def agreed(self, connection: Connection, link: Link) -> None:
         """Note the end of the handshake; there is nothing to restore."""
-        del connection, link
         self.init = self.lap()
+        if connection.config.transport == "http":  # its first request makes the connection, inside the handshake
+            made: float = getattr(link.channel, "connect_seconds", 0.0)
+            self.connect += made
+            self.init -= made
 
     def listed(self) -> None:
         """Note the end of the lists, where they were begun."""

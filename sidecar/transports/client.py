@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import time
 import zlib
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -185,8 +186,11 @@ class HTTPClient:
         self._pool = Pool(self._connect)
         self._proxy = ProxyPool(proxy, context, self._backend) if proxy is not None else None
         self._quoted: dict[str, bytes] = {}
+        self.connect_seconds = 0.0
+        """Time spent on names, TCP and TLS of direct connections."""
 
     async def _connect(self, origin: Origin) -> Stream:
+        begun = time.monotonic()
         stream = await self._backend.connect(origin.host, origin.port)
         if origin.scheme == "https":
             try:
@@ -194,6 +198,7 @@ class HTTPClient:
             except BaseException:
                 stream.abort()
                 raise
+        self.connect_seconds += time.monotonic() - begun
         return stream
 
     def _check_address(self, host: str, address: object) -> None:

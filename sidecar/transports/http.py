@@ -69,6 +69,11 @@ class HTTPChannel(Channel):
         self._outbox: deque[bytes] = deque()
         self._posting = 0
 
+    @property
+    def connect_seconds(self) -> float:
+        """Time that its connections took to be made."""
+        return self._client.connect_seconds
+
     def configure(self, headers: Mapping[str, str]) -> None:
         """Send other headers from the next request on."""
         self.headers = {name.lower(): value for name, value in headers.items()}
