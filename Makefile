@@ -11,7 +11,7 @@ GO_MODULES := go-client/gosdk go-client/examples/sqlvault
 # The Go tests and the demo start this program.
 export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
 
-.PHONY: help setup lock gen fmt lint test test-python test-go e2e demo demo-chaos bench bench-quick fuzz check
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e conformance demo demo-chaos bench bench-quick fuzz check
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,10 @@ test: setup ## All tests of both languages; Go also with its oldest supported ve
 
 e2e: setup ## Only the tests against servers that others wrote
 	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+conformance: setup ## The official client suite of MCP, over the bare sidecar and over the Go client
+	$(BIN)/python scripts/conformance.py --driver python $(CONFORMANCE_ARGS)
+	$(BIN)/python scripts/conformance.py --driver go --requirements 2025-11-25 --requirements 2026-07-28 $(CONFORMANCE_ARGS)
 
 demo: setup ## Start the sidecar from a small Go program and use six real servers, a question and a login among it
 	@cd go-client && go run ./examples/demo
