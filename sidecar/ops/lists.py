@@ -48,6 +48,7 @@ class Lists:
         self._changed = changed
         self._pages: WeakKeyDictionary[Connection, dict[str, Pages]] = WeakKeyDictionary()
         self._comparing: WeakKeyDictionary[Connection, asyncio.Task[None]] = WeakKeyDictionary()
+        self._again: WeakKeyDictionary[Connection, Link] = WeakKeyDictionary()
 
     def note(self, connection: Connection, method: str, cursor: msgspec.Raw | None, result: Payload) -> None:
         """Note a page that the host is about to get."""
@@ -63,7 +64,9 @@ class Lists:
 
     def compare_soon(self, connection: Connection, link: Link) -> None:
         """Compare beside; one comparison at a time, and not too often."""
-        if connection in self._pages and connection not in self._comparing:
+        if connection in self._comparing:
+            self._again[connection] = link
+        elif connection in self._pages:
             self._comparing[connection] = link.channel.spawn(self._compare(connection, link))
 
     async def _compare(self, connection: Connection, link: Link) -> None:
@@ -81,6 +84,9 @@ class Lists:
             logger.debug("the lists could not be compared: %s", error, extra=connection.label)
         finally:
             del self._comparing[connection]
+            again = self._again.pop(connection, None)
+            if again is not None and again.channel.error is None:
+                self.compare_soon(connection, again)
 
     async def _differs(self, connection: Connection, link: Link, method: str) -> bool:
         seen = self._pages[connection][method]

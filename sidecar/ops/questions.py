@@ -71,6 +71,7 @@ class Questions:
         self._host = host
         self.tasks: dict[tuple[int, str], Request] = {}
         """Host's requests that wait for a background task, by connection and task id."""
+        self._asking: dict[Request, set[asyncio.Task[Any]]] = {}
 
     def promised(self, connection: Connection) -> dict[str, Any]:
         """Return what the server of a connection is told of its host."""
@@ -86,10 +87,24 @@ class Questions:
         if method not in CAPABILITY:
             raise ServerAnswer(METHOD_NOT_FOUND, f"Method not found: {method[:100]}")
         request = asker(call)
-        if request is None:
-            request = self.of_task(connection, params)
         self.check(connection, method, params)
-        return await self.ask(connection, method, params, request)
+        if request is not None:
+            return await self.ask(connection, method, params, request)
+        request = self.of_task(connection, params)
+        task = asyncio.current_task()
+        if request is None or task is None:
+            return await self.ask(connection, method, params, request)
+        asking = self._asking.setdefault(request, set())
+        asking.add(task)
+        try:
+            return await self.ask(connection, method, params, request)
+        finally:
+            asking.discard(task)
+
+    def left(self, request: Request) -> None:
+        """Take back what was asked for a background task that this request waited for."""
+        for task in self._asking.pop(request, ()):
+            task.cancel()
 
     def of_task(self, connection: Connection, params: msgspec.Raw) -> Request | None:
         """Return the host's request that waits for the task a message belongs to."""

@@ -124,6 +124,7 @@ class Tasks:
         try:
             return await way(request, connection, link, name)
         finally:
+            self._questions.left(request)
             if before is not None:
                 self._questions.tasks[key] = before
             else:

@@ -49,6 +49,7 @@ class Talker:
         self.options = options
         self.modern: bool = options.modern
         self.heard: list[Json] = []
+        self.changed = threading.Condition()
         self.ids = itertools.count(1)
         self.answers: dict[Any, queue.Queue[Json]] = {}
         self.aside: list[Out] = []
@@ -100,6 +101,22 @@ class Talker:
         for key, (_, out, _) in list(self.listens.items()):
             out({"method": method, "params": {**params, "_meta": {SUBSCRIPTION: key}}})
 
+    def note(self, message: Json) -> None:
+        """Remember a message, and wake who waits for it."""
+        with self.changed:
+            self.heard.append(message)
+            self.changed.notify_all()
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Wait until something has happened; fails the call after a while."""
+        with self.changed:
+            if not self.changed.wait_for(done, 15):
+                raise RefusedError(-32000, "it did not happen")
+
+    def count(self, method: str) -> int:
+        """Return how often a method was heard."""
+        return sum(message.get("method") == method for message in self.heard)
+
     # -- what is heard ----------------------------------------------------------------------------------------
 
     def take(self, message: Json, out: Out) -> None:
@@ -110,9 +127,9 @@ class Talker:
             if box is not None:
                 box.put(message)
             else:
-                self.heard.append(message)
+                self.note(message)
             return
-        self.heard.append(message)
+        self.note(message)
         params = message.get("params") or {}
         if "id" not in message:
             if method == "notifications/cancelled":
@@ -177,7 +194,9 @@ class Talker:
         """Hold a stream until it is cancelled or dropped."""
         event = threading.Event()
         honored = params["notifications"]
-        self.listens[key] = (honored, out, event)
+        with self.changed:
+            self.listens[key] = (honored, out, event)
+            self.changed.notify_all()
         ack = {"notifications": honored, "_meta": {SUBSCRIPTION: key}}
         out({"method": "notifications/subscriptions/acknowledged", "params": ack})
         event.wait()
@@ -215,6 +234,10 @@ class Talker:
         elif name == "forge":
             self.ask(out, "roots/list", {}, key="forged")
             out({"id": "nobody", "result": {}})
+        elif name == "await":
+            self.until(lambda: self.count(arguments["method"]) >= arguments.get("count", 1))
+        elif name == "await-streams":
+            self.until(lambda: len(self.listens if self.modern else self.aside) >= arguments.get("count", 1))
         elif name == "heard":
             found = {"heard": self.heard, "subscribed": self.subscribed, "tools": self.tools, "listed": self.listed}
             found["listens"] = [honored for honored, _, _ in list(self.listens.values())]
@@ -465,7 +488,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(405)
             return
         out = self._stream()
-        self.talker.aside.append(out)
+        with self.talker.changed:
+            self.talker.aside.append(out)
+            self.talker.changed.notify_all()
         while out in self.talker.aside:
             time.sleep(0.01)
 

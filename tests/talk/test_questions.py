@@ -56,7 +56,7 @@ def test_question_reaches_the_host_with_its_address_and_the_answer_the_server(
 
 def test_question_on_the_standalone_stream_belongs_to_no_call(host: Sidecar, at: str, http: Any) -> None:
     host.connect(at, http.http())
-    host.wait(lambda: found(host.tool(at, "heard"))["streams"], "the standalone stream")
+    assert host.tool(at, "await-streams").result
     key = ask(host, at, ROOTS, "ask-aside")
     request = asked(host, "roots/list", at)[-1]
     assert "requestId" not in request["params"]
