@@ -13,8 +13,6 @@ LATER = {
     1401: "the credential store",
     1402: "the credential store",
     1403: "the credential store",
-    1404: "the credential store",
-    1506: "questions of servers",
 }
 """Codes that nothing produces yet, and what will."""
 STANDARD = {-32700, -32600, -32601, -32602, -32603}
