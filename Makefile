@@ -11,7 +11,7 @@ GO_MODULES := go-client/gosdk go-client/examples/sqlvault
 # The Go tests and the demo start this program.
 export MCP_SIDECAR_COMMAND ?= $(CURDIR)/$(BIN)/mcp-sidecar
 
-.PHONY: help setup lock gen fmt lint test test-python test-go e2e conformance demo demo-chaos bench bench-quick fuzz check
+.PHONY: help setup lock gen fmt lint test test-python test-go e2e conformance demo demo-chaos bench bench-quick soak fuzz check
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ bench: setup ## Measure everything beside bare FastMCP and the official Go SDK; 
 
 bench-quick: setup ## The short form, under two minutes; writes nothing
 	$(BIN)/python -m bench --quick
+
+soak: setup ## Measure the whole bar at full size, an hour; writes docs/bar.md
+	$(BIN)/python -m tests.bar
 
 fuzz: setup ## Fuzz the frames of both ends with coverage guidance, a minute each
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-fuzz.lock
