@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.conftest import Start
-from tests.harness import Sidecar
+from tests.harness import PATIENCE, Sidecar
 from tests.programs import raw
 
 HOST = {"protocolVersion": 1, "host": {"name": "t", "version": "1"}}
@@ -26,7 +27,8 @@ MEMBERS = {
 
 def wait_status(sidecar: Sidecar, status: str) -> dict[str, object]:
     """Ask until the status is this one, and return the facts."""
-    for _ in range(5000):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         health: dict[str, object] = sidecar.call("sidecar/health").result
         if health["status"] == status:
             return health
