@@ -63,7 +63,7 @@ class Book:
         credential = Credential(settings, owner, self.world, server)
         login = self._logins.get(credential.key.name)
         if login is None:
-            gate = Gate(self.world.policy(), settings.server_url)
+            gate = Gate(self.world.policy, settings.server_url)
             credential.fetcher = Fetcher(gate, tls or {"caFile": settings.tls_ca}, settings.proxy)
             login = self._logins[credential.key.name] = Login(credential, self._shelf, self._returned)
         return login

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger(__name__)
 
+_SHARED: Final = frozenset({"file", "redis"})
+"""Vaults that another process may write while a person is waited for, and that cost little to read."""
+_WATCH_SECONDS: Final = 5.0
+
 Finish = Callable[[Pending, Mapping[str, str]], Awaitable[None]]
 
 
@@ -55,6 +60,7 @@ class Login:
         """The registration of a login that was begun, and its issuer."""
         self._timer: asyncio.TimerHandle | None = None
         self._device: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._loopback: Loopback | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._work: set[asyncio.Task[None]] = set()
@@ -202,6 +208,8 @@ class Login:
             self._device = self._loop.create_task(self._poll(pending))
         elif self._loopback is not None:
             self._loopback.serve(pending.state, lambda parts: self._finish(pending, parts))
+        if credential.world.vault.kind in _SHARED:
+            self._watcher = self._loop.create_task(self._watch(pending))
         audit.info("a login was begun", extra=self._label)
 
     @property
@@ -226,6 +234,20 @@ class Login:
             logger.exception("the device login failed inside the sidecar", extra=self._label)
             self.failed(pending, errors.AuthTransient("internal error of the sidecar"))
 
+    async def _watch(self, pending: Pending) -> None:
+        """Go on where another process that shares the vault has logged the same person in."""
+        credential = self.credential
+        had = credential.record.generation if credential.record is not None else 0
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            with contextlib.suppress(errors.SidecarError):
+                await credential.reload()
+            record = credential.record
+            if record is not None and record.tokens is not None and record.generation > had:
+                self._spawn(self._shelf.withdraw(pending))
+                self._go_on(pending)
+                return
+
     async def succeeded(self, pending: Pending, tokens: Tokens) -> None:
         """Store the tokens of a login and let everybody go on who waits for it."""
         credential = self.credential
@@ -241,6 +263,10 @@ class Login:
         await credential.store(record)
         credential.login_token = tokens.access
         audit.info("a login was completed", extra=self._label)
+        self._go_on(pending)
+
+    def _go_on(self, pending: Pending) -> None:
+        """Let everybody go on who waits for a login: there is one."""
         current, self.pending = self.pending, None
         waiting, self.waiting = list(self.waiting), set()
         if current is not None:
@@ -268,9 +294,10 @@ class Login:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        device, self._device = self._device, None
-        if device is not None and device is not asyncio.current_task():
-            device.cancel()
+        for task in (self._device, self._watcher):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._device = self._watcher = None
         loopback, self._loopback = self._loopback, None
         if loopback is not None:
             task = self._loop.create_task(loopback.aclose())

@@ -13,7 +13,7 @@ from sidecar import errors
 from sidecar.auth.egress import BadURL, Origin, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sidecar.auth.egress import EgressPolicy
 
@@ -83,10 +83,18 @@ def _scheme(what: str, why: str) -> errors.AuthPolicy:
 class Gate:
     """One policy for the URLs around one MCP server: only that server's own origin has the host's trust."""
 
-    def __init__(self, policy: EgressPolicy, server_url: str) -> None:
-        """Trust the origin of `server_url` as far as the policy trusts what the host itself connects to."""
-        self.policy = policy
+    def __init__(self, policy: Callable[[], EgressPolicy], server_url: str) -> None:
+        """Trust the origin of `server_url` as far as the policy trusts what the host itself connects to.
+
+        `policy` returns the one in force: `initialize` may come after the first addresses.
+        """
+        self._policy = policy
         self.server = parse_url(server_url)[0]
+
+    @property
+    def policy(self) -> EgressPolicy:
+        """The policy in force."""
+        return self._policy()
 
     def trusts(self, origin: Origin) -> bool:
         """Tell whether the host itself named this origin."""

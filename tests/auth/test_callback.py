@@ -176,3 +176,14 @@ def test_a_pending_login_outlives_the_sidecar_where_the_vault_persists(
     assert third.connect("other", world.transport(), auth=oauth(), scope=scope)["state"] == "ready"
     assert third.tool("other", "echo", {}, scope=scope).result
     assert len(world.log("/authorize")) == 1
+
+
+def test_a_login_in_one_process_wakes_another_with_the_same_vault(start: Start, world: World, tmp_path: Any) -> None:
+    vault = {"type": "file", "path": str(tmp_path / "vault"), "keyFile": str(tmp_path / "key")}
+    here, there = (begin(start(), vault=vault) for _ in range(2))
+    authorization = authorizing(here, "a", world)
+    other = authorizing(there, "a", world)
+    complete(here, log_in(authorization["url"])).result  # noqa: B018 - fails where it is an error
+    there.wait(lambda: there.states("a")[-1] == "ready", "ready")
+    complete(there, log_in(other["url"])).is_error(1306, rule="state")
+    assert there.tool("a", "echo", {}).result
