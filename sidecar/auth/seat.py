@@ -223,13 +223,18 @@ class Seat:
         return authorization
 
     async def _probe(self) -> dict[str, str]:
-        """Ask the server without a token, for its challenge."""
+        """Ask the server without a token, for its challenge; one that cannot be reached has none."""
+        if self.credential.settings.explicit:
+            return {}  # nothing is discovered
         headers = {
             "accept": "application/json, text/event-stream",
             "content-type": "application/json",
         }
         body = b'{"jsonrpc":"2.0","id":0,"method":"ping"}'
-        answer = await self.credential.fetcher.probe(self.credential.settings.server_url, headers, body)
+        try:
+            answer = await self.credential.fetcher.probe(self.credential.settings.server_url, headers, body)
+        except errors.AuthTransient:
+            return {}
         return challenges.bearer(answer.challenges) if answer.status in {401, 403} else {}
 
     async def release(self) -> None:
