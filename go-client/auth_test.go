@@ -170,6 +170,10 @@ func TestRealLoginOfAWebBackEnd(t *testing.T) {
 	if err != nil || result.Content[0].(*mcp.TextContent).Text != "hi" {
 		t.Errorf("%+v %v", result, err)
 	}
+	w.set(t, `{"do":"expire"}`) // the next call finds it, and nobody is asked again
+	if _, err = server.Call(ctx, "echo", nil); err != nil || w.requests(t, "refresh_token") != 1 {
+		t.Errorf("after the token's end: %v, %d refreshes", err, w.requests(t, "refresh_token"))
+	}
 	for _, status := range []func(context.Context) ([]CredentialStatus, error){server.AuthStatus, alice.AuthStatus} {
 		known, err := status(ctx)
 		if err != nil || len(known) != 1 || !known[0].Refreshable || known[0].StoredIn != "memory" || known[0].ExpiresAt.IsZero() {

@@ -176,6 +176,19 @@ func TestRealEventsComeInOrderInBothEras(t *testing.T) {
 				break
 			}
 		}
+		logs := s.Events(ctx)
+		if _, err := s.Call(ctx, "notify", json.RawMessage(
+			`{"notices":[{"method":"notifications/message","params":{"level":"error","data":{"n":1.0}}}]}`)); err != nil {
+			t.Fatal(err)
+		}
+		for event := range logs {
+			if event, ok := event.(*LogEvent); ok {
+				if event.Params.Level != "error" || string(event.Params.Data) != `{"n": 1.0}` { // as the server wrote it
+					t.Errorf("%+v", event.Params)
+				}
+				break
+			}
+		}
 		if strings.Join(seen, " ") != "test://a tools" {
 			t.Errorf("%q", seen)
 		}
@@ -183,6 +196,46 @@ func TestRealEventsComeInOrderInBothEras(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestRealPinnedToolThatChangesIsTold(t *testing.T) {
+	t.Parallel()
+	changes := make(chan *ToolChanged, 8)
+	c := realClient(t, &Options{OnToolChanged: func(e *ToolChanged) { changes <- e }})
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Connect(within(t), "pinned", &ServerConfig{
+		Transport: Stdio{
+			Command: filepath.Join(root, ".venv/bin/python"), Args: []string{filepath.Join(root, "tests/servers/talker.py")},
+		},
+		Tools: &ToolPolicy{Pin: "report"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ListTools(within(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(within(t))
+	if err != nil || len(info.Pins["echo"]) != 64 {
+		t.Fatalf("%+v %v", info, err)
+	}
+	if _, err := s.Call(within(t), "set", json.RawMessage(`{"tools":["echo","new"]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ListTools(within(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-changes:
+		if e.Tool != "new" || e.OldHash != nil || e.NewHash == nil || e.Server.Name() != "pinned" {
+			t.Errorf("%+v", e)
+		}
+	case <-time.After(patience):
+		t.Error("nobody is told")
+	}
 }
 
 func TestRealSubscriptionsAndRootsAreBackAfterAKillWithoutACall(t *testing.T) {
