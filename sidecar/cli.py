@@ -144,6 +144,7 @@ def run(argv: list[str], wire: tuple[int, int] | None, parent: int) -> int:
         return USAGE_EXIT
     no_core_dumps()
     environ = dict(os.environ)
+    os.environ.pop(early.VAULT_KEY, None)  # no process that we start gets it
     engine.prepare_environment()
     handler = logs.configure(log_level(options, environ))
     handler.addFilter(RedactingFilter())

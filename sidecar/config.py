@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from sidecar import errors, wire
 from sidecar.auth.egress import BadURL, parse_url
 from sidecar.auth.settings import BadSetting, Settings, settings_of
+from sidecar.early import VAULT_KEY
 from sidecar.promises import narrowed, plain
 from sidecar.request import seconds_of
 
@@ -302,7 +303,7 @@ def check_call_headers(headers: Mapping[str, str]) -> None:
 
 def child_environment(config: ServerConfig, ours: Mapping[str, str], safe: tuple[str, ...]) -> dict[str, str]:
     """Return the whole environment of a child: the safe list, the names it inherits, and its own."""
-    env = {name: ours[name] for name in (*safe, *config.inherit_env) if name in ours}
+    env = {name: ours[name] for name in (*safe, *config.inherit_env) if name in ours and name != VAULT_KEY}
     return env | dict(config.env)
 
 

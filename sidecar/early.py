@@ -24,6 +24,8 @@ _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`\Z")
 _MISSING: Final = re.compile(r"Object missing required field `(.*)`\Z")
 _ABSENT: Final = PingParams().payload
 
+VAULT_KEY: Final = "MCP_SIDECAR_KEY"
+"""The variable that opens every stored credential: no child inherits it, whoever asks for it."""
 EARLY: Final = frozenset({"initialize", "ping"})
 
 
