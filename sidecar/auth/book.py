@@ -147,7 +147,8 @@ class Book:
             seat.address.reset()
             return False
         credential = seat.credential
-        await credential.reload()
+        with contextlib.suppress(errors.StoreCorrupt):  # what cannot be read can still be forgotten
+            await credential.reload()
         await seat.login.cancel()
         try:
             async with asyncio.timeout(_REVOKE_SECONDS):
@@ -163,7 +164,8 @@ class Book:
 
     async def take_over(self, seat: Seat, record: Record) -> None:
         """Serve `auth/import`: store what the host hands over, and let the addresses go on. Raises StoreWriteFailed."""
-        await seat.credential.load()
+        with contextlib.suppress(errors.StoreCorrupt):  # what cannot be read is replaced
+            await seat.credential.load()
         await seat.credential.write(record)
         label = {"server": seat.address.name, "scope": seat.credential.owner.scope()}
         audit.info("a login was imported", extra=label)

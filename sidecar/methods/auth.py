@@ -126,6 +126,8 @@ class AuthMethods:
             seat = connection.credentials
             if isinstance(seat, Seat):
                 await seat.credential.load()
+                if seat.credential.tokens is None:
+                    await seat.credential.reload()  # another process may have logged in
                 if seat.credential.tokens is not None:
                     credentials.append(self._status(connection.name, seat))
         return msgspec.json.encode({"credentials": credentials})

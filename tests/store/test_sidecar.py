@@ -127,6 +127,8 @@ def test_files_keep_logins_over_starts_and_swapped_ones_are_1403_for_their_owner
     assert health(second)["state"] == "ready"
     give(second, A).result  # noqa: B018 - a new login mends the entry
     held(status(second, A), "file")
+    assert second.call("auth/revoke", {"server": "s", "scope": B}).result == {"revokedAtServer": False}
+    assert status(second, B).result["credentials"] == []
     second.close()
     other = hello(start(env={"MCP_SIDECAR_KEY": base64.b64encode(OTHER_KEY).decode()}), vault)
     status(other, A).is_error(1403)
