@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,11 +114,11 @@ def read(document: Any, env: Mapping[str, str], scope: wire.Scope | None = None)
 
 def read_servers(servers: Pairs, env: Mapping[str, str], scope: wire.Scope | None, found: Found) -> None:
     """Add the servers of a `mcpServers` object, and their faults."""
-    names = [name for name, _ in servers]
+    count = Counter(name for name, _ in servers)
     told: set[str] = set()
     for name, raw in servers:
         where = pointer("mcpServers", name)
-        if names.count(name) > 1:
+        if count[name] > 1:
             if name not in told:
                 told.add(name)
                 found.faults.append(config.invalid(where, "this name comes twice"))

@@ -53,6 +53,18 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
     if not isinstance(document, desktop.Pairs):
         settings.faults.append(config.invalid("", "must be an object of mcpServers, vault, egress and limits"))
         return settings
+    try:
+        _members(document, environ, settings)
+    except RecursionError:
+        settings.faults.append(config.invalid("", "nested too deeply"))
+    most = (settings.limits or wire_start.ProcessLimits()).max_servers_per_scope
+    if len(settings.servers) > most:
+        text = f"{len(settings.servers)} servers are more than limits.maxServersPerScope ({most})"
+        settings.faults.append(config.invalid("/mcpServers", text))
+    return settings
+
+
+def _members(document: desktop.Pairs, environ: Mapping[str, str], settings: Settings) -> None:
     seen: set[str] = set()
     for name, value in document:
         if name in seen:
@@ -65,11 +77,6 @@ def load(path: str, environ: Mapping[str, str]) -> Settings:
             _servers(value, environ, settings)
         else:
             settings.faults.append(config.invalid(pointer(name), desktop.HINTS.get(name, "unsupported key")))
-    most = (settings.limits or wire_start.ProcessLimits()).max_servers_per_scope
-    if len(settings.servers) > most:
-        text = f"{len(settings.servers)} servers are more than limits.maxServersPerScope ({most})"
-        settings.faults.append(config.invalid("/mcpServers", text))
-    return settings
 
 
 def _servers(value: Any, environ: Mapping[str, str], settings: Settings) -> None:

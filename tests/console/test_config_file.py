@@ -102,6 +102,8 @@ FAULTY: list[tuple[Any, list[str]]] = [
     ("{\n  // a comment\n}", ["not JSON", "line 2"]),
     (b'{"vault": "\xff"}', ["not UTF-8"]),
     ("[]", ["must be an object"]),
+    ('{"mcpServers":{"a":{"command":"x","args":' + "[" * 600 + "]" * 600 + "}}}", ["nested too deeply"]),
+    ("[" * 100_000, ["nested too deeply"]),
     ({"servers": {}, "x": 1}, ["/servers", "/x"]),
     ({"mcpServers": []}, ["/mcpServers: "]),
     (
