@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sidecar import errors
 from sidecar.vault import open_vault
 from sidecar.vault.choose import RECORD, Choice
+from sidecar.vault.folder import ENTRIES
 from sidecar.wire_start import VaultConfig
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ async def examine(config: VaultConfig | None, environ: Mapping[str, str]) -> lis
 
 
 def _decided(folder: str) -> bool:
-    return Path(folder, RECORD).exists()
+    """Tell whether the folder is in use: a key that was given leaves nothing to decide, but entries."""
+    return Path(folder, RECORD).exists() or Path(folder, ENTRIES).exists()
 
 
 async def _try(config: VaultConfig | None, environ: Mapping[str, str], folder: str) -> Finding:
