@@ -25,6 +25,7 @@ TOOLS = {
     "garble": "Answer with bytes that are no UTF-8.",
     "noise": "Write words, an answer to nobody and an unknown notification, then answer twice.",
     "big": "Answer a text of `bytes` bytes.",
+    "tell": "Send the notification `method` with `notice`, then answer.",
     "ask": "Send `method` and `params` to the client, and answer what it said.",
 }
 RESOURCES = [{"uri": f"test://{number}", "name": f"r{number}", "size": Number(f"{number}.0")} for number in (1, 2, 3)]
@@ -158,6 +159,9 @@ class Server:
             self.answer(request, {"content": [], "structuredContent": {"answer": 2}})
         elif name == "big":
             self.answer(request, {"content": [{"type": "text", "text": "x" * int(arguments["bytes"])}]})
+        elif name == "tell":
+            self.send({"method": arguments["method"], "params": arguments["notice"]})
+            self.answer(request, {"content": []})
         elif name == "ask":
             self._asked = request
             self.send({"id": "question", "method": arguments["method"], "params": arguments.get("params", {})})

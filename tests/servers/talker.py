@@ -59,6 +59,7 @@ class Talker:
         self.tasks: dict[str, Json] = {}
         self.subscribed: list[str] = []
         self.listed = 0
+        self.pages = "one"
         self.files = dict(FILES)
         self.entries: list[Json] | None = None
         self.release = threading.Event()
@@ -162,6 +163,10 @@ class Talker:
             return {}
         if method == "tools/list":
             self.listed += 1
+            if self.pages == "endless":
+                return self.complete(tools=[], nextCursor=str(self.listed))
+            if self.pages == "circle":
+                return self.complete(tools=[], nextCursor="again")
             return self.complete(tools=[{"name": name, "inputSchema": {"type": "object"}} for name in self.tools])
         if method in {"resources/subscribe", "resources/unsubscribe"} and not self.modern:
             (self.subscribed.append if method.endswith("/subscribe") else self.subscribed.remove)(params["uri"])
