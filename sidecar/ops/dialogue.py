@@ -101,7 +101,14 @@ class Dialogue:
         self, request: Request, envelope: Envelope, connection: Connection, link: Link, task: msgspec.Raw
     ) -> Payload:
         if not envelope.detach:
-            return await self._talk.tasks.drive(request, connection, link, task)
+            # The token of the call holds for its task too.
+            token, receiver = envelope.hears or (None, None)
+            if receiver is not None:
+                link.channel.receivers[token] = receiver
+            try:
+                return await self._talk.tasks.drive(request, connection, link, task)
+            finally:
+                link.channel.receivers.pop(token, None)
         name = self._talk.tasks.detach(connection, task)
         if link.agreed.modern:
             self._talk.subscriptions.watch_task(connection, link, name)

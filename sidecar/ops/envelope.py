@@ -13,6 +13,7 @@ from sidecar.config import check_call_headers, invalid, pointer
 if TYPE_CHECKING:
     from sidecar.hub import ScopeKey
     from sidecar.request import Request
+    from sidecar.transports.channel import OnProgress
 
 _NAMES_MAX: Final = 4096
 _MS_DIGITS: Final = 20
@@ -33,6 +34,8 @@ class Envelope:
     params: dict[str, msgspec.Raw]
     tools: wire.ToolPolicy | None = None
     detach: bool = False
+    hears: tuple[int, OnProgress] | None = None
+    """The progress token of the last message and who hears it, where progress was asked for."""
     """The tool policy as it was when the line was read."""
 
 

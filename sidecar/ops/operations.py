@@ -235,7 +235,8 @@ class Operations:
 
             def on_progress(token: int) -> tuple[Payload, OnProgress]:
                 with_token = {**meta, "progressToken": b"%d" % token}
-                return build(params, with_token), self._progress(request, connection)
+                envelope.hears = (token, self._progress(request, connection))
+                return build(params, with_token), envelope.hears[1]
 
             body: Payload = b""
         else:

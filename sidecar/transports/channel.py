@@ -48,6 +48,8 @@ class Channel(abc.ABC):
         self.pending: dict[int, Call] = {}
         self.streams: dict[int, Call] = {}
         """Requests that stand for a subscription: they wait for no answer, and nobody waits for them."""
+        self.receivers: dict[frames.Key | None, OnProgress] = {}
+        """Who hears progress of calls whose answer was a background task: their tokens hold on."""
         self.upcalls: Upcalls | None = None
         self.error: errors.SidecarError | None = None
         self.handshake: dict[str, Any] | None = None
@@ -202,8 +204,11 @@ class Channel(abc.ABC):
         if method == "notifications/progress":
             token = frames.member(raw, "progressToken")
             call = self._call_of(bytes(token)) if token is not None else None
-            if call is not None and call.on_progress is not None:
-                call.on_progress(raw)
+            receiver = call.on_progress if call is not None else None
+            if receiver is None and self.receivers and token is not None:
+                receiver = self.receivers.get(frames.key_or_none(bytes(token)))
+            if receiver is not None:
+                receiver(raw)
             return
         if method == "notifications/cancelled":
             named = frames.member(raw, "requestId")

@@ -321,12 +321,15 @@ class Talker:
         task: Json = {"taskId": name, "status": "working", **stamp}
         task |= {"ttlMs": 60_000, "pollIntervalMs": 20} if self.modern else {"ttl": 60_000, "pollInterval": 20}
         self.tasks[name] = {"task": task, "plan": arguments, "polls": 0, "got": None, "ready": threading.Event()}
+        self.tasks[name]["token"] = (params.get("_meta") or {}).get("progressToken")
         return {**task, "resultType": "task"} if self.modern else {"task": task}
 
     def step(self, entry: Json) -> Json:
         """Move a task on by one poll and return its object."""
         plan, task = entry["plan"], entry["task"]
         entry["polls"] += 1
+        if entry["token"] is not None and entry["polls"] <= 3:
+            self.emit("notifications/progress", {"progressToken": entry["token"], "progress": entry["polls"]})
         if task["status"] == "working" and entry["polls"] > plan.get("polls", 1):
             if plan.get("asks") and entry["got"] is None:
                 task["status"] = "input_required"

@@ -40,8 +40,8 @@ def test_more_questions_at_once_than_anybody_answers_are_refused(host: Sidecar, 
     for request in asked(host, "elicitation/create", at, replied):
         reply(host, request, {"action": "decline"})
 
-    def more() -> int:
-        return sum(body["params"].get("server") == at and "id" in body for body in list(host.calls)) - replied
+    def more() -> int:  # how many questions came since the last reply
+        return len([body for body in list(host.calls) if body["params"].get("server") == at and "id" in body]) - replied
 
     while host.wait(lambda: key in host.answers or more() > 0, "the end") and key not in host.answers:
         for request in asked(host, "elicitation/create", at, replied + 1)[replied:]:

@@ -111,3 +111,12 @@ def test_server_without_tasks_has_none(host: Sidecar, at: str) -> None:
     host.connect(at, talker("--silent"))
     host.call("tasks/get", {"server": at, "taskId": "t"}).is_error(1505, capability="tasks", delivered="no")
     host.call("skills/list", {"server": at}).is_error(1505, capability="skills")
+
+
+@pytest.mark.parametrize("transport", ["stdio"], indirect=True)
+def test_progress_of_a_call_goes_on_while_its_task_runs(host: Sidecar, at: str, transport: Json) -> None:
+    host.connect(at, transport)
+    key = start(host, at, {"polls": 3}, progress=True)
+    assert host.answer(key).result
+    steps = [params["progress"] for params in host.told("notifications/progress") if params["requestId"] == key]
+    assert steps == [1, 2, 3]
