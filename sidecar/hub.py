@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -45,6 +47,11 @@ def scope_body(key: ScopeKey) -> dict[str, str]:
 def lane_of(scope: Mapping[str, str]) -> Hashable:
     """Return what tells the large results of one scope from those of others on their way to the host."""
     return tuple(scope.items())
+
+
+_COLLECT_EVERY: Final = 32
+"""Closed connections after which the memory of all is given back."""
+_closed: Final = itertools.count(1)
 
 
 class Hub:
@@ -325,6 +332,8 @@ async def close(connection: Connection) -> None:
     if connection.credentials is not None:
         await connection.credentials.release()
     SECRETS.discard(*connection.config.secrets)
+    if next(_closed) % _COLLECT_EVERY == 0:
+        gc.collect()  # the engine's objects hold each other; what was imported is frozen, so there is little to look at
 
 
 class Talk(Protocol):

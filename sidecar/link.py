@@ -31,6 +31,8 @@ class Link:
         """Close politely, then in any case."""
         await self.session.close()
         await self.channel.aclose()
+        # Whoever remembers a link must not keep its connection alive with it.
+        self.channel.upcalls = None
 
 
 @dataclass
