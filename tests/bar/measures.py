@@ -157,7 +157,7 @@ def drops(calls: int, times: int) -> Iterator[Row]:
         left = sidecar.handle.num_fds() - descriptors
     yield Row(19, f"{calls * times} cut streams: requests a second of one call, with retry: 0", rate, 5, "/s")
     yield Row(19, "memory rose by", rise, 16, "MiB")
-    yield Row(19, "descriptors left but 20 idle connections", max(0, left - 20), 0, "")
+    yield Row(19, "descriptors left but 64 idle connections", max(0, left - 64), 0, "")
 
 
 def tenants(calls: int) -> Iterator[Row]:

@@ -355,7 +355,7 @@ class Server:
             b'{"jsonrpc":"2.0","id":"a","method":"roots/list","params":[]}',
             b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}',
             b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
-            b'{"jsonrpc":"1.0","id":7,"result":{}}',
+            b'{"jsonrpc":"1.0","id":987654321,"result":{}}',
         ):
             self.write(line + b"\n")
         self.text(raw_id, "done")
