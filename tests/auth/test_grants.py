@@ -171,7 +171,7 @@ def test_a_person_logs_in_at_another_device(shared: Sidecar, server: str, world:
     assert authorization["interval"] == 1
     params = {"state": authorization["state"], "code": "x"}
     shared.call("auth/complete", params).is_error(1306, rule="state")
-    shared.wait(lambda: world.grants("device_code"), "a question")
+    world.wait_grant("device_code")
     world.set(do="approve")
     shared.wait(lambda: shared.states(server)[-1] == "ready", "ready")
     assert shared.tool(server, "echo", {}).result

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.auth.world import World, complete, connected, log_in, oauth, query_of, ready
+from tests.auth.world import World, begin, complete, connected, log_in, oauth, query_of, ready
+from tests.conftest import Start
 from tests.harness import Sidecar
 
 
@@ -41,3 +42,24 @@ def test_an_expired_token_is_refreshed_in_the_call_that_finds_it_so(shared: Side
     assert shared.tool(server, "echo", {}).result
     assert len(world.grants("refresh_token")) == 1
     assert world.count("calls") == 1
+
+
+def test_every_request_of_a_session_carries_the_token(shared: Sidecar, server: str, world: World) -> None:
+    world.set(legacy=True)
+    info = connected(shared, server, world)
+    assert info["era"] == "legacy"
+    assert shared.tool(server, "echo", {}).result
+    shared.call("servers/disconnect", {"server": server}).result  # noqa: B018 - fails where it is an error
+    seen = {entry["method"]: entry["authorization"] or "" for entry in world.log("/mcp")}
+    assert set(seen) == {"POST", "GET", "DELETE"}
+    assert all(value.startswith("Bearer at-") for value in seen.values()), seen
+
+
+def test_a_vault_that_cannot_be_used_begins_no_login(start: Start, world: World) -> None:
+    sidecar = begin(start(), {"credentials": {}}, vault={"type": "host"})  # which needs a key
+    params = {"server": "a", "transport": world.transport(), "auth": oauth()}
+    sidecar.call("servers/connect", params).is_error(1402, delivered="no")
+    assert sidecar.told("auth/required") == []
+    assert world.log("/register") == world.log("/authorize") == []
+    world.set(open=True)
+    assert sidecar.connect("b", world.transport())["state"] == "ready"

@@ -30,8 +30,7 @@ def test_a_cancelled_call_leaves_the_rotation_that_it_began_whole(shared: Sideca
     world.set(do="expire", token_delay=0.5)
     key = shared.start_tool(server, "echo", {})
     shared.start_tool(server, "echo", {}, timeoutMs=200)
-    world_seen = shared.wait  # the refresh is on its way before the cancel
-    world_seen(lambda: world.grants("refresh_token"), "refresh")
+    world.wait_grant("refresh_token")  # on its way before the cancel
     shared.cancel(key)
     shared.answer(key).is_error(1004)
     assert shared.tool(server, "echo", {}).result

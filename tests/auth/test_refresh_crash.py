@@ -31,7 +31,7 @@ def test_a_kill_at_any_point_of_a_rotation_costs_one_login_at_most(start: Start,
         world.set(do="expire", token_delay=DELAY)
         before = len(world.grants("refresh_token"))
         sidecar.start_tool("a", "echo", {})
-        sidecar.wait(lambda: len(world.grants("refresh_token")) > before, "a refresh")  # noqa: B023 - waited for here
+        world.wait_grant("refresh_token", before + 1)
         threading.Event().wait(point)
         sidecar.kill()
         world.set(token_delay=0)

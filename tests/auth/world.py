@@ -45,6 +45,10 @@ class World:
         """Return the token requests of a grant type."""
         return [entry for entry in self.log("/token") if entry["form"].get("grant_type", "").endswith(kind)]
 
+    def wait_grant(self, kind: str, count: int = 1) -> None:
+        """Wait until so many token requests of a grant type have come."""
+        self.program.get(f"/wait/{self.key}?grant={kind}&count={count}")
+
     def count(self, name: str) -> int:
         """Return a number that the server keeps."""
         return int(self.program.get(f"/log/{self.key}")[name])

@@ -23,6 +23,7 @@ from tests.servers import lifetime
 from tests.servers.http_wire import Request, read_request
 
 Json = dict[str, Any]
+_INFO = {"name": "protected", "version": "1"}
 _DISCOVERED = {
     "supportedVersions": ["2026-07-28"],
     "capabilities": {"tools": {}},
@@ -49,6 +50,7 @@ class World:
         self.refresh: dict[str, Json] = {}
         self.devices: dict[str, Json] = {}
         self.clients: dict[str, Json] = {}
+        self.news = asyncio.Condition()
         self.reused = 0
         self.calls = 0
 
@@ -140,6 +142,8 @@ class Servers:
         elif parts[0] == "log":
             world = self.world(parts[1])
             await _json(request, {"log": world.log, "reused": world.reused, "calls": world.calls})
+        elif parts[0] == "wait":
+            await self.wait(self.world(parts[1]), request)
         elif parts[0] == ".well-known":
             await self.well_known(name, parts, request)
         elif len(parts) > 1:
@@ -147,6 +151,17 @@ class Servers:
             await self.answer(world, name, parts[1], request)
         else:
             await request.reply(404)
+
+    async def wait(self, world: World, request: Request) -> None:
+        """Answer as soon as `count` requests have come whose grant type ends in `grant`."""
+
+        def enough() -> bool:
+            kinds = [entry.get("form", {}).get("grant_type", "") for entry in world.log]
+            return sum(kind.endswith(request.query["grant"]) for kind in kinds) >= int(request.query["count"])
+
+        async with world.news:
+            await world.news.wait_for(enough)
+        await _json(request, {})
 
     async def control(self, world: World, request: Request) -> None:
         """Change a world."""
@@ -202,6 +217,8 @@ class Servers:
         if what == "register":
             seen["body"] = json.loads(request.body or b"{}")
         world.log.append(seen)
+        async with world.news:
+            world.news.notify_all()
         if name == "resource" and what == "prm":
             await self.document(world, "prm", world.resource_metadata(), request)
         elif name == "resource" and what == "mcp":
@@ -337,7 +354,18 @@ class Servers:
         if status := world.set.get("mcp_status"):
             await request.reply(status, b"no", "text/plain")
             return
+        if request.method != "POST":
+            await request.reply(405 if request.method == "GET" else 200)
+            return
         message = json.loads(request.body)
+        if world.set.get("legacy") and message["method"] == "server/discover":
+            await request.reply(400, b"no session", "text/plain")
+            return
+        if message["method"] == "initialize":
+            answer = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": _INFO}
+            body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer}).encode()
+            await request.reply(200, body, Mcp_Session_Id="session-1")
+            return
         if "id" not in message:
             await request.reply(202)
             return
