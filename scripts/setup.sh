@@ -84,10 +84,10 @@ else
     say "no Node.js 20: the tests that need it will be skipped by name"
 fi
 
-# The stores for credentials, and the clock, that the tests use for real: program, then the package that has it.
+# The stores for credentials, the clock and the browser that the tests use for real: program, then the package that has it.
 missing=()
 for pair in dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring redis-server:redis-server \
-    faketime:faketime; do
+    faketime:faketime chromium:chromium; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if [ "${#missing[@]}" -gt 0 ]; then
