@@ -66,6 +66,8 @@ class Book:
             gate = Gate(self.world.policy, settings.server_url)
             credential.fetcher = Fetcher(gate, tls or {"caFile": settings.tls_ca}, settings.proxy)
             login = self._logins[credential.key.name] = Login(credential, self._shelf, self._returned)
+        else:
+            login.credential.settings = settings  # the newest secret of the client is the one that counts
         return login
 
     async def give_up(self, seat: Seat | HostSeat) -> None:

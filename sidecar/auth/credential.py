@@ -15,6 +15,7 @@ from sidecar import errors
 from sidecar.auth import dpop
 from sidecar.auth.grants import obtain
 from sidecar.auth.record import Record, record_of
+from sidecar.auth.registration import present
 from sidecar.auth.tokens import OAuthFailure, TokenEndpoint
 from sidecar.auth.world import audit
 from sidecar.telemetry.redact import SECRETS
@@ -266,7 +267,8 @@ class Credential:
         form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh}
         if record.authority.resource is not None:
             form["resource"] = record.authority.resource
-        endpoint = TokenEndpoint(self.settings, record.authority, record.client, self.fetcher, self.proof_key)
+        client = present(self.settings, record.authority, record.client)
+        endpoint = TokenEndpoint(self.settings, record.authority, client, self.fetcher, self.proof_key)
         try:
             fresh = await endpoint.ask(form, previous=tokens)
         except OAuthFailure as failure:

@@ -48,7 +48,8 @@ class Pending:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must stand in no log line and no message."""
-        return tuple(text for text in (self.state, self.verifier, self.device_code, self.dpop_pem) if text)
+        own = (self.state, self.verifier, self.device_code, self.dpop_pem, self.client.secret)
+        return tuple(text for text in own if text)
 
     def late(self) -> bool:
         """Tell whether its time is over."""

@@ -53,6 +53,13 @@ async def identify(
     return await _register(settings, authority, fetcher, grant, redirect_uri, scopes)
 
 
+def present(settings: Settings, authority: Authority, client: Client) -> Client:
+    """Return a stored client with the proof that the host gives today, where the client is the host's own."""
+    if client.origin == "given" and settings.client_id == client.id:
+        return Client(client.id, given_method(settings, authority), settings.client_secret)
+    return client
+
+
 def _usable(client: Client, redirect_uri: str | None) -> bool:
     alive = client.secret_expires is None or client.secret_expires > time.time()
     return alive and client.redirect_uri == redirect_uri

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from sidecar import errors
+from sidecar.auth.registration import present
 from sidecar.auth.tokens import TokenEndpoint
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ async def revoke(credential: Credential) -> bool:
     if record is None or record.tokens is None or record.authority.revocation_endpoint is None:
         return False
     tokens = record.tokens
-    endpoint = TokenEndpoint(
-        credential.settings, record.authority, record.client, credential.fetcher, credential.proof_key
-    )
+    settings = credential.settings
+    client = present(settings, record.authority, record.client)
+    endpoint = TokenEndpoint(settings, record.authority, client, credential.fetcher, credential.proof_key)
     # The refresh token first: with it ends the grant and, at most servers, every access token of it.
     todo = [(tokens.refresh, "refresh_token")] if tokens.refresh is not None else []
     todo.append((tokens.access, "access_token"))

@@ -182,6 +182,17 @@ def test_a_client_of_the_hosts_own_is_shown_to_no_other_authorization_server(
     assert [entry for entry in other.log() if "form" in entry] == []
 
 
+def test_a_new_secret_of_the_client_serves_the_login_that_there_is(shared: Sidecar, server: str, world: World) -> None:
+    auth = oauth(clientId="mine", clientSecret="the-old-secret", tokenEndpointAuthMethod="client_secret_post")
+    connected(shared, server, world, auth)
+    info = shared.connect(server, world.transport(), auth={**auth, "clientSecret": "the-new-secret"}, replace=True)
+    assert info["state"] == "ready"
+    world.set(do="expire")
+    assert shared.tool(server, "echo", {}).result
+    assert world.grants("refresh_token")[0]["form"]["client_secret"] == "the-new-secret"
+    assert len(world.log("/authorize")) == 1
+
+
 def test_a_registered_client_is_registered_anew_at_another_authorization_server(
     shared: Sidecar, server: str, world: World, oauth_program: Any
 ) -> None:

@@ -157,7 +157,7 @@ class Servers:
 
         def enough() -> bool:
             kinds = [entry.get("form", {}).get("grant_type", "") for entry in world.log]
-            return sum(kind.endswith(request.query["grant"]) for kind in kinds) >= int(request.query["count"])
+            return bool(sum(kind.endswith(request.query["grant"]) for kind in kinds) >= int(request.query["count"]))
 
         async with world.news:
             await world.news.wait_for(enough)
