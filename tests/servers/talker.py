@@ -243,6 +243,9 @@ class Talker:
             self.until(lambda: self.count(arguments["method"]) >= arguments.get("count", 1))
         elif name == "await-streams":
             self.until(lambda: len(self.listens if self.modern else self.aside) >= arguments.get("count", 1))
+        elif name == "await-task":
+            wanted = arguments["taskId"]
+            self.until(lambda: any(wanted in listen[0].get("taskIds", ()) for listen in list(self.listens.values())))
         elif name == "heard":
             found = {"heard": self.heard, "subscribed": self.subscribed, "tools": self.tools, "listed": self.listed}
             found["listens"] = [honored for honored, _, _ in list(self.listens.values())]

@@ -120,3 +120,16 @@ def test_progress_of_a_call_goes_on_while_its_task_runs(host: Sidecar, at: str, 
     assert host.answer(key).result
     steps = [params["progress"] for params in host.told("notifications/progress") if params["requestId"] == key]
     assert steps == [1, 2, 3]
+
+
+@pytest.mark.parametrize("transport", ["stdio-modern", "http-modern"], indirect=True)
+def test_status_of_a_detached_task_is_listened_for_on_a_modern_connection(
+    host: Sidecar, at: str, transport: Json
+) -> None:
+    host.connect(at, transport)
+    name = host.tool(at, "background", {"end": "never"}, detach=True).result["taskId"]
+    assert host.tool(at, "await-task", {"taskId": name}).result
+    status = {"taskId": name, "status": "completed"}
+    assert host.tool(at, "emit", {"notices": [{"method": "notifications/tasks", "params": status}]}).result
+    told = host.wait_told("notifications/tasks", lambda params: params.get("taskId") == name)
+    assert (told["server"], told["status"]) == (at, "completed")
