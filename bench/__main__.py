@@ -12,7 +12,7 @@ from bench.clients import BARE, OURS, SDK, Bench
 from bench.table import Table
 
 PARTS = ("hop", "calls", "lives", "starts", "memory", "large", "loop")
-FULL = Effort(seconds=0.5, turns=5, whole=True)
+FULL = Effort(seconds=0.3, turns=5, whole=True)
 QUICK = Effort(seconds=0.15, turns=3, whole=False)
 
 
