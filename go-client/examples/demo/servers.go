@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -94,14 +95,18 @@ func (f *fleet) startProtected() error {
 	return nil
 }
 
-// freePort asks the system for a port; it is free when the server binds it, barring a race that the demo would report.
+// freePort finds a port that is free now, below those that the system gives to connections: nobody gets it by chance
+// before the server binds it.
 func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	const first, count, tries = 20_000, 10_000, 50
+	for range tries {
+		port := first + rand.IntN(count) //nolint:gosec // no secret
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("no free port from %d on", first)
 }
 
 // listens waits until the server takes connections.
