@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from sidecar import errors, frames, wire
+from sidecar.ops.payload import MAX_PAGES
 from sidecar.ops.send import send
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Lists:
         page = _hash(method, result)
         if key == _FIRST and pages.get(key, page) != page:
             pages.clear()  # the other pages belong to the list as it was
+        if len(pages) >= MAX_PAGES:
+            pages.clear()  # a list without end is compared by nobody
         pages[key] = page
 
     def compare_soon(self, connection: Connection, link: Link) -> None:

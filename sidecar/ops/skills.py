@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 EXTENSION: Final = "io.modelcontextprotocol/skills"
 MAX_PAGES: Final = 1000
+MAX_SHELF_BYTES: Final = 8 << 20
+"""How much of entries is remembered of a link; what is forgotten is looked up again."""
 _MATTER: Final = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _MATTER_BYTES: Final = 64 * 1024
 _MAIN: Final = "/SKILL.md"
@@ -62,6 +64,8 @@ class Shelf:
     """The entries that a link has seen."""
 
     skills: dict[str, Skill] = field(default_factory=dict)
+    size: int = 0
+    """Bytes of entries since it was last emptied."""
 
     def find(self, uri: str, now: float) -> Skill | None:
         """Return the entry that a file belongs to, while it is fresh."""
@@ -90,6 +94,10 @@ class Skills:
         before = shelf.skills.get(skill.uri)
         if before is not None and (before.matter, before.files) == (skill.matter, skill.files):
             skill.passed = before.passed
+        shelf.size += len(memoryview(raw))
+        if shelf.size > MAX_SHELF_BYTES:
+            shelf.skills.clear()
+            shelf.size = len(memoryview(raw))
         shelf.skills[skill.uri] = skill
         return skill
 

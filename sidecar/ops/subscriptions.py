@@ -314,6 +314,13 @@ class Subscriptions:
         listening.tasks.add(name)
         listening.start()
 
+    def forget_task(self, connection: Connection, name: str) -> None:
+        """Leave a task that is over out of the next filter."""
+        link = self._links.get(connection)
+        listening = self._listening.get(link) if link is not None else None
+        if listening is not None:
+            listening.tasks.discard(name)
+
     def _of(self, connection: Connection, link: Link) -> Listening:
         listening = self._listening.get(link)
         if listening is None:

@@ -44,6 +44,7 @@ class Talk:
         self.tasks = Tasks(self.questions, self.rounds)
         self.lists = Lists(self._list_changed)
         self.subscriptions = Subscriptions(self._gap)
+        self.tasks.on_ended = self.subscriptions.forget_task
         self.also_missed: Callable[[Connection], None] = lambda _: None
         """Told, besides, that changes of a modern server's lists may have been missed."""
         self.skills = Skills()

@@ -20,7 +20,7 @@ from sidecar.ops.send import send
 from sidecar.transports.faults import Payload, bad_peer, remote_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sidecar.connection import Connection, Link
     from sidecar.request import Request
@@ -64,6 +64,8 @@ class Tasks:
         """Ask the host through `questions`."""
         self._questions = questions
         self._rounds = rounds
+        self.on_ended: Callable[[Connection, str], None] = lambda *_: None
+        """Told of each task that the host had taken over when it is over."""
         self._detached: dict[tuple[int, str], Connection] = {}
 
     # -- the host's own ---------------------------------------------------------------------------------------
@@ -86,6 +88,7 @@ class Tasks:
         """Note that a task that the host has taken over is over."""
         if self._detached.pop((id(connection), name), None) is not None:
             connection.let_go("task")
+            self.on_ended(connection, name)
 
     def seen(self, connection: Connection, task: Payload | msgspec.Raw) -> None:
         """Note the status of a task that was told."""
