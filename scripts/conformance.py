@@ -152,7 +152,7 @@ def known_failures() -> set[str]:
 def run_all(runtime: str, options: argparse.Namespace) -> bool:
     """Run every scenario asked for with one driver, and print the tables."""
     expected: dict[str, int] = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
-    suite = Suite(runtime, driver_command(options.driver), OUT / options.driver, expected)
+    suite = Suite(runtime, driver_command(options.driver), options.out / options.driver, expected)
     everything = scenarios(runtime)
     good = run_set(suite, options, options.scenario or everything)
     for revision in options.requirements or ():
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--driver", choices=("python", "go"), default="python")
     parser.add_argument("--scenario", action="append", help="only this one; may be given again")
     parser.add_argument("--requirements", action="append", choices=REVISIONS, help="also the scored set of a revision")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the suite's own reports go")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--update", action="store_true", help="write down the successes of what passed")
     sys.exit(0 if run_all(node(), parser.parse_args()) else 1)
