@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
+from sidecar.memory import collect
 from sidecar.opening import OPEN
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Budget:
         over = resident_bytes() + COST - memory
         if over <= 0:
             return []
+        collect()
         _trim()
         over = resident_bytes() + COST - memory
         if over <= 0:

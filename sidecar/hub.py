@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -15,6 +14,7 @@ from sidecar.budget import Budget
 from sidecar.config import ServerConfig, child_environment, command_path
 from sidecar.connection import Connection
 from sidecar.link import Services
+from sidecar.memory import collect
 from sidecar.request import seconds_of
 from sidecar.telemetry.redact import SECRETS
 from sidecar.transports.fair import Fair
@@ -333,7 +333,7 @@ async def close(connection: Connection) -> None:
         await connection.credentials.release()
     SECRETS.discard(*connection.config.secrets)
     if next(_closed) % _COLLECT_EVERY == 0:
-        gc.collect()  # the engine's objects hold each other; what was imported is frozen, so there is little to look at
+        collect()
 
 
 class Talk(Protocol):

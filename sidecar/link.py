@@ -26,6 +26,8 @@ class Link:
         self.header_maps: dict[str, dict[tuple[str, ...], str]] = {}
         """Modern era: which arguments of which tool go into which Mcp-Param header."""
         self.refused_tools: set[str] = set()
+        self.parts: dict[str, Any] = {}
+        """What others keep as long as this link, and not longer."""
 
     async def close(self) -> None:
         """Close politely, then in any case."""

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import msgspec
 
@@ -35,6 +35,7 @@ logger: Final = logging.getLogger(__name__)
 
 LISTEN: Final = "subscriptions/listen"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+_LISTENING: Final = "listening"
 SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
 _KINDS: Final = {"tools": "toolsListChanged", "prompts": "promptsListChanged", "resources": "resourcesListChanged"}
 _ACK_SECONDS: Final = 20.0
@@ -238,15 +239,14 @@ class Subscriptions:
     def __init__(self, missed: Missed) -> None:
         """Tell `missed` where something may have been missed."""
         self._missed = missed
-        self._listening: WeakKeyDictionary[Link, Listening] = WeakKeyDictionary()
-        self._links: WeakKeyDictionary[Connection, Link] = WeakKeyDictionary()
+        self._links: WeakKeyDictionary[Connection, ref[Link]] = WeakKeyDictionary()
 
     async def restore(self, connection: Connection, link: Link) -> None:
         """Bring a new link to what the host wants of every link. What the server refuses of it is logged."""
-        self._links[connection] = link
+        self._links[connection] = ref(link)
         desired = connection.desired
         if link.agreed.modern:
-            listening = self._listening[link] = Listening(connection, link, self._missed)
+            listening = link.parts[_LISTENING] = Listening(connection, link, self._missed)
             if desired.subscriptions:
                 await self._quietly(connection, listening.refresh())
             else:
@@ -322,15 +322,16 @@ class Subscriptions:
             listening.tasks.discard(name)
 
     def _of(self, connection: Connection, link: Link) -> Listening:
-        listening = self._listening.get(link)
+        listening: Listening | None = link.parts.get(_LISTENING)
         if listening is None:
-            listening = self._listening[link] = Listening(connection, link, self._missed)
+            listening = link.parts[_LISTENING] = Listening(connection, link, self._missed)
         return listening
 
     def acknowledged(self, connection: Connection, params: msgspec.Raw, call: Call | None) -> None:
         """Take the acknowledgment of a stream."""
-        link = self._links.get(connection)
-        listening = self._listening.get(link) if link is not None else None
+        known = self._links.get(connection)
+        link = known() if known is not None else None
+        listening: Listening | None = link.parts.get(_LISTENING) if link is not None else None
         if listening is None:
             return
         try:

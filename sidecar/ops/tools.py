@@ -45,7 +45,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.book = ToolBook()
-        self.link: Link | None = None
+        self.link: weakref.ref[Link] | None = None
         """The link that the book was last read over."""
         self.fresh_until = 0.0
         self.reading: asyncio.Task[None] | None = None
@@ -121,7 +121,7 @@ class Tools:
         watch = self._watch(connection)
         loop = asyncio.get_running_loop()
         stale = loop.time() >= watch.fresh_until if policy.pin == "enforce" else False
-        if watch.link is not link or stale:
+        if watch.link is None or watch.link() is not link or stale:
             await self._fresh(connection, link)
         if policy.pin == "enforce":
             watch.book.check(policy, name)
@@ -234,7 +234,7 @@ class Tools:
                 raise bad_peer(f"the list of tools has more than {MAX_PAGES} pages", "yes")
         await self._learn(connection, watch, found, whole=True)
         connection.tools_listed = time.time()
-        watch.link = link
+        watch.link = weakref.ref(link)
         watch.fresh_until = asked + ttl
 
     async def _page(self, link: Link, params: Mapping[str, msgspec.Raw]) -> Payload:

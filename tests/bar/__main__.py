@@ -32,6 +32,7 @@ FULL: dict[str, Callable[[], Iterator[Row]]] = {
     "drops": partial(measures.drops, 40, 25),
     "tenants": partial(measures.tenants, 2000),
     "connections": partial(measures.connections, 1000),
+    "addresses": partial(measures.addresses, 10_000),
     "cycles": partial(measures.cycles, 300),
     "descriptors": partial(measures.descriptors, 150),
     "clocks": measures.clocks,

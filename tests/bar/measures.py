@@ -220,6 +220,28 @@ def connections(count: int) -> Iterator[Row]:
     yield Row(52, "descriptors left", max(0, left), 0, "")
 
 
+def addresses(count: int) -> Iterator[Row]:
+    """Connect many addresses inside a memory budget that cannot hold them all, and use each twice."""
+    with Program("raw_http") as program, Sidecar() as sidecar:
+        budget = 120 * MB
+        hello = {"protocolVersion": 1, "host": {"name": "bar", "version": "1"}, "limits": {"memoryBudgetBytes": budget}}
+        assert sidecar.call("initialize", hello).result
+        peak = 0
+        for number in range(count):
+            sidecar.connect(f"s{number}", program.http("/json/modern/addresses"))
+            if number % 100 == 0:
+                peak = max(peak, sidecar.rss())
+                forget(sidecar)
+        for number in range(0, count, 7):
+            assert sidecar.tool(f"s{number}", "echo").result
+            if number % 100 == 0:
+                peak = max(peak, sidecar.rss())
+                forget(sidecar)
+    yield Row(
+        52, f"{count} addresses in a budget of {budget // MB} MB: memory at most", peak / MB, budget / MB + 16, "MB"
+    )
+
+
 def _timed(sidecar: Sidecar, requests: list[tuple[str, Json]]) -> float:
     began = time.monotonic()
     keys = [sidecar.request(*request) for request in requests]

@@ -19,6 +19,7 @@ SMALL: dict[str, Callable[[], Iterator[Row]]] = {
     "drops": partial(measures.drops, 10, 4),
     "tenants": partial(measures.tenants, 300),
     "connections": partial(measures.connections, 200),
+    "addresses": partial(measures.addresses, 1500),
     "cycles": partial(measures.cycles, 40),
     "calls": partial(measures.calls, 10_000),
     "descriptors": partial(measures.descriptors, 150),
