@@ -316,10 +316,14 @@ class Subscriptions:
 
     def forget_task(self, connection: Connection, name: str) -> None:
         """Leave a task that is over out of the next filter."""
-        link = self._links.get(connection)
-        listening = self._listening.get(link) if link is not None else None
+        listening = self._present(connection)
         if listening is not None:
             listening.tasks.discard(name)
+
+    def _present(self, connection: Connection) -> Listening | None:
+        known = self._links.get(connection)
+        link = known() if known is not None else None
+        return link.parts.get(_LISTENING) if link is not None else None
 
     def _of(self, connection: Connection, link: Link) -> Listening:
         listening: Listening | None = link.parts.get(_LISTENING)
@@ -329,9 +333,7 @@ class Subscriptions:
 
     def acknowledged(self, connection: Connection, params: msgspec.Raw, call: Call | None) -> None:
         """Take the acknowledgment of a stream."""
-        known = self._links.get(connection)
-        link = known() if known is not None else None
-        listening: Listening | None = link.parts.get(_LISTENING) if link is not None else None
+        listening = self._present(connection)
         if listening is None:
             return
         try:
