@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ import msgspec
 from sidecar import errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from fastmcp import Client
 
@@ -100,7 +101,7 @@ class Session:
         from mcp_types import Implementation
 
         mode = {"legacy": "legacy", "push": "legacy"}.get(self._protocol, self._protocol)
-        transport = _transport(self._channel, self._capabilities, legacy_only=legacy_only)
+        transport = _transport_class()(self._channel, self._capabilities, legacy_only)
         self._client = Client(
             transport,
             name="sidecar",
@@ -183,8 +184,11 @@ class Session:
     async def close(self) -> None:
         """Leave the client; what it raises on the way out concerns nobody any more."""
         if self._client is not None:
+            client, self._client = self._client, None
             with contextlib.suppress(Exception):
-                await self._client.close()  # type: ignore[no-untyped-call]  # FastMCP leaves it untyped
+                await client.close()  # type: ignore[no-untyped-call]  # FastMCP leaves it untyped
+                # Client, session and transport hold each other: taken apart they are freed now, not by the collector.
+                vars(client).clear()
 
 
 def told(capabilities: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -199,8 +203,9 @@ def capabilities_meta(capabilities: Mapping[str, Any], version: str) -> dict[str
     return {CLIENT_CAPABILITIES_META_KEY: msgspec.json.encode(told(capabilities, version))}
 
 
-def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only: bool) -> Any:
-    """Return the FastMCP transport that puts the SDK's session on our channel."""
+@functools.cache
+def _transport_class() -> Callable[[Channel, Mapping[str, Any], bool], Any]:
+    """Return the FastMCP transport that puts the SDK's session on a channel, made when the engine is loaded."""
     from fastmcp.client.transports.base import ClientTransport
     from mcp import ClientSession
     from mcp_types import ClientCapabilities
@@ -208,22 +213,31 @@ def _transport(channel: Channel, capabilities: Mapping[str, Any], *, legacy_only
     class RawSession(ClientSession):
         """Tells servers exactly what the host promised: the stock session promises every mode of a handler."""
 
+        promised: Mapping[str, Any]
+
         def _build_capabilities(self, version: str) -> ClientCapabilities:
-            return ClientCapabilities.model_validate(told(capabilities, version))
+            return ClientCapabilities.model_validate(told(self.promised, version))
 
     class ChannelTransport(ClientTransport):
         """Yields a session whose dispatcher is the channel."""
 
-        def __init__(self) -> None:
+        def __init__(self, channel: Channel, capabilities: Mapping[str, Any], legacy_only: bool) -> None:
+            self.channel = channel
+            self.capabilities = capabilities
             self.legacy_only = legacy_only
 
         @contextlib.asynccontextmanager
         async def connect_session(self, *, transport_options: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
             del transport_options
-            async with RawSession(dispatcher=channel, **kwargs) as session:
-                yield session
+            session = RawSession(dispatcher=self.channel, **kwargs)
+            session.promised = self.capabilities
+            try:
+                async with session:
+                    yield session
+            finally:
+                vars(session).clear()
 
-    return ChannelTransport()
+    return ChannelTransport
 
 
 def _supported(error: Exception) -> list[Any] | None:

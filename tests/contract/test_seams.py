@@ -90,7 +90,7 @@ def stock_client(answers: Mapping[str, Any], mode: str) -> tuple[str | None, lis
 
     async def run() -> tuple[str | None, list[str]]:
         channel = Scripted(answers)
-        client: Any = Client(engine._transport(channel, {}, legacy_only=False), mode=mode, auto_initialize=False)
+        client: Any = Client(engine._transport_class()(channel, {}, False), mode=mode, auto_initialize=False)
         await client.__aenter__()
         with pytest.raises(RuntimeError):
             await client.initialize()
