@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar import errors
 from sidecar.link import Link
-from sidecar.opening import OPEN, Opening, close_parts, reason_of
+from sidecar.opening import Opening, close_parts, reason_of
 from sidecar.serverinfo import server_info
 from sidecar.transports.faults import copy_error
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sidecar.request import Outcome, Request
     from sidecar.transports.channel import Call
 
-__all__ = ["OPEN", "Connection", "Link"]
+__all__ = ["Connection", "Link"]
 
 logger: Final = logging.getLogger(__name__)
 

@@ -203,7 +203,7 @@ class HTTPClient:
 
     def _check_address(self, host: str, address: object) -> None:
         if self._proxy is None:
-            self._policy.check_address(host, address, from_host=self._from_host)  # type: ignore[arg-type]
+            self._policy.check_address(host, address, from_host=self._from_host)  # type: ignore[arg-type]  # net gives addresses
 
     async def send(
         self,

@@ -153,7 +153,7 @@ def test_servers_are_told_exactly_what_the_host_promised() -> None:
     async def elicit(*_: Any) -> ElicitResult:
         return ElicitResult(action="cancel")
 
-    stock = ClientSession(dispatcher=Scripted({}), elicitation_callback=elicit)  # type: ignore[arg-type]
+    stock = ClientSession(dispatcher=Scripted({}), elicitation_callback=elicit)  # type: ignore[arg-type]  # never called
     promised = stock._build_capabilities("2025-11-25").elicitation
     assert promised is not None
     assert promised.url is not None
@@ -171,7 +171,7 @@ def test_mirrored_headers_of_the_modern_era_come_from_the_sdk() -> None:
     header_map = inbound.x_mcp_header_map(schema)
     headers = inbound.mcp_param_headers(header_map, {"region": "eu"})
     assert {name.lower(): value for name, value in headers.items()} == {"mcp-param-region": "eu"}
-    schema["properties"]["region"]["x-mcp-header"] = "not a token"  # type: ignore[index]
+    schema["properties"]["region"]["x-mcp-header"] = "not a token"  # type: ignore[index]  # a literal of ours
     assert inbound.find_invalid_x_mcp_header(schema) is not None
 
 

@@ -70,7 +70,7 @@ def killed(folder: Path, before: int, most: float) -> None:
     os.close(writing)
     assert os.read(reading, 1) == b"x"
     os.close(reading)
-    time.sleep(random.uniform(0, most))
+    time.sleep(random.uniform(0, most))  # the moment of the kill is what varies
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 

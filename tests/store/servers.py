@@ -43,7 +43,7 @@ class RedisServer:
         end = time.monotonic() + PATIENCE
         while b"PONG" not in self.ask("PING") and b"NOAUTH" not in self.ask("PING"):
             assert time.monotonic() < end, "no Redis server in time"
-            time.sleep(0.02)
+            time.sleep(0.02)  # a server that starts tells nobody: it is asked again
 
     def ask(self, *words: str | bytes) -> bytes:
         """Send a command and return the first bytes of the answer as they came; nothing where no server is."""

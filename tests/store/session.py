@@ -97,14 +97,14 @@ class Session:
             while not Proxy(message_bus, bus).NameHasOwner("org.freedesktop.secrets")[0]:
                 # Asked like this, the bus does not start a keyring of its own.
                 assert time.monotonic() < end, "no keyring in time"
-                time.sleep(0.01)
+                time.sleep(0.01)  # a keyring that starts is asked for again
         while True:
             try:
                 with self.keyring() as keyring:
                     keyring.probe(end)
             except errors.SidecarError:
                 assert time.monotonic() < end, "no keyring in time"
-                time.sleep(0.05)
+                time.sleep(0.05)  # the same
             else:
                 return
 

@@ -59,13 +59,13 @@ async def stall(work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
 
     async def tick() -> None:
         while True:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # the clock of the measurement
             times.append(loop.time())
 
     ticking = loop.create_task(tick())
     try:
         done = await work()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # a stall at the very end shows in the next tick
     finally:
         ticking.cancel()
     return done, max(later - before for before, later in itertools.pairwise(times))

@@ -177,7 +177,7 @@ def test_one_at_a_time_works_on_an_entry_over_all_that_share_the_store(open_stor
             async with vault.single_flight(key):
                 inside += 1
                 most = max(most, inside)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # time in which a second one could enter
                 inside -= 1
 
         await asyncio.gather(*(one(vault) for vault in itertools.islice(itertools.cycle(vaults), 12)))
@@ -189,7 +189,7 @@ def test_one_at_a_time_works_on_an_entry_over_all_that_share_the_store(open_stor
             async with vaults[1].single_flight(other):
                 pass
             cut = asyncio.ensure_future(vaults[2].single_flight(key).__aenter__())
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # it waits for a lock that tells nobody who waits
             cut.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cut

@@ -192,7 +192,7 @@ def test_store_that_hangs_costs_all_who_wait_one_time_out_together() -> None:
         async def opener() -> tuple[Vault, KeySource]:
             nonlocal attempts
             attempts += 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the store that hangs
             raise errors.StoreUnavailable("no answer", backend="keyring")
 
         vault = Sealed(lambda: "keyring", opener)

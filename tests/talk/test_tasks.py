@@ -95,7 +95,7 @@ def test_status_that_a_server_tells_is_told_under_one_name(host: Sidecar, at: st
         task: Json = {"taskId": theirs, "status": "working", "ttl": None}
         told = {"method": theirs, "params": task}
         assert host.tool(at, "notify", {"notices": [told]}).result
-        params = host.wait_told("notifications/tasks", lambda params, name=theirs: params["taskId"] == name)  # type: ignore[misc]
+        params = host.wait_told("notifications/tasks", lambda params, name=theirs: params["taskId"] == name)  # type: ignore[misc]  # lambda
         assert params == {"server": at, "scope": {}, **task}
 
 
